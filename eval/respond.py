@@ -1,0 +1,73 @@
+"""The step that lets the model under test answer the held-out queries, and takes its replies apart.
+
+Knows a generator and a layout's frame; knows nothing of judges.
+"""
+
+from collections.abc import Callable, Sequence
+
+from reer.config import BenchmarkConfig
+from reer.layout import Layout
+from reer.manifest import seed_of
+from reer.outputs import loops, word_count
+from reer.types import Example, GenerateRequest, Generator, Message, Response
+
+from .store import Row, Rows, fill
+
+EPOCH = 0
+"""Every query is answered once."""
+
+
+async def respond(
+    examples: Sequence[Example],
+    answers: Rows,
+    generator: Callable[[], Generator],
+    parser: Layout,
+    *,
+    label: str,
+    benchmark: BenchmarkConfig,
+    seed: int,
+    concurrency: int,
+) -> dict[str, str]:
+    """Answer every query that has no stored answer; the generator is built only if there is one.
+
+    Returns ids whose request failed, with the reason.
+    """
+    stored = current_answers(answers.rows, examples)
+    queries = {example.id: example.query for example in examples if example.id not in stored}
+    if not queries:
+        return {}
+    model = generator()
+
+    async def one(id_: str) -> Row:
+        request = GenerateRequest(
+            messages=(Message("user", queries[id_]),),
+            seeds=(seed_of(seed, "answer", id_, EPOCH),),
+            max_tokens=benchmark.max_tokens,
+            temperature=benchmark.temperature,
+            top_p=benchmark.top_p,
+        )
+        [[response]] = await model.generate([request])
+        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": queries[id_]}
+        return named | taken_apart(response, parser)
+
+    return await fill(answers, list(queries), one, concurrency=concurrency, title="answer")
+
+
+def taken_apart(response: Response, parser: Layout) -> Row:
+    """What a reply says about itself, without any judge. An empty `answer` is a failed one."""
+    reply = parser.parse(response.text)
+    return {
+        "thinking": reply.thinking,
+        "answer": reply.answer,
+        "finish_reason": response.finish_reason,
+        "tokens": response.usage.generated_tokens,
+        "words": word_count(reply.answer),
+        "well_formed": reply.well_formed,
+        "loop": loops(response.text),
+    }
+
+
+def current_answers(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, Row]:
+    """The stored answer of each example, in the examples' order; answers to another query text are left out."""
+    stored = {row["id"]: row for row in rows}
+    return {e.id: stored[e.id] for e in examples if e.id in stored and stored[e.id]["prompt"] == e.query}

@@ -1,0 +1,47 @@
+"""Engines behind the protocols of `reer.types`, built from config. Each is imported only when it is chosen."""
+
+from reer.config import BackendConfig, FakeBackendConfig, HFBackendConfig, OpenAIBackendConfig
+from reer.errors import ConfigError
+from reer.types import Generator, Scorer
+
+
+def build_generator(config: BackendConfig) -> Generator:
+    """The engine that writes texts."""
+    if isinstance(config, HFBackendConfig):
+        from reer.backend.hf import HFGenerator
+
+        return HFGenerator(config)
+    if isinstance(config, OpenAIBackendConfig):
+        from reer.backend.openai import OpenAIGenerator
+
+        return OpenAIGenerator(config)
+    if isinstance(config, FakeBackendConfig):
+        from reer.backend.fake import FakeGenerator
+
+        return FakeGenerator(config)
+    raise ConfigError(f"backend.kind={config.kind} is unknown")
+
+
+def build_scorer(config: BackendConfig) -> Scorer:
+    """The engine that scores given token ids.
+
+    Raises:
+        ConfigError: this engine cannot score.
+    """
+    if isinstance(config, HFBackendConfig):
+        from reer.backend.hf import HFScorer
+
+        return HFScorer(config)
+    if isinstance(config, FakeBackendConfig):
+        from reer.backend.fake import FakeScorer
+
+        return FakeScorer(config)
+    raise ConfigError(f"the {config.kind} backend writes texts but does not score them: choose backend@scorer=hf")
+
+
+def describe(config: BackendConfig) -> dict[str, str | None]:
+    """How a result names the engine behind a role: model, revision, dtype."""
+    if isinstance(config, HFBackendConfig):
+        return {"model": config.model.path, "revision": config.model.revision, "dtype": config.model.dtype}
+    name = config.model_name if isinstance(config, OpenAIBackendConfig) else config.kind
+    return {"model": name, "revision": None, "dtype": None}

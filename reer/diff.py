@@ -1,0 +1,70 @@
+"""What changed between two texts, as pieces a page can mark. Knows words and segments, nothing of markup.
+
+The `same` and `del` pieces together are the old text, the `same` and `ins` pieces the new one, character by character.
+"""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import groupby
+from typing import Literal
+
+Kind = Literal["same", "del", "ins"]
+Piece = tuple[Kind, str]
+
+_TOKEN = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]")
+
+ALIKE = 0.35
+"""Texts less alike than this are shown as one deletion and one insertion: a confetti of words is no diff."""
+ISLAND = 3
+"""Equal runs of fewer words between two changes are absorbed by them."""
+LONGEST = 4_000
+"""Words and spaces; longer texts are not compared word by word (the time grows with the square)."""
+
+
+def diff(before: Sequence[str], after: Sequence[str]) -> list[Piece]:
+    """Word-level changes between two segmented texts; equal segments are found first."""
+    pieces: list[Piece] = []
+    for tag, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag == "equal":
+            pieces.append(("same", "".join(before[i:j])))
+        elif j - i == m - k:
+            for old, new in zip(before[i:j], after[k:m], strict=True):
+                pieces += _words(old, new)
+        else:
+            pieces += _words("".join(before[i:j]), "".join(after[k:m]))
+    return _joined(pieces)
+
+
+def _words(before: str, after: str) -> list[Piece]:
+    old, new = _TOKEN.findall(before), _TOKEN.findall(after)
+    whole: list[Piece] = [("del", before), ("ins", after)]
+    if len(old) + len(new) > LONGEST:
+        return whole
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return whole
+    pieces: list[Piece] = []
+    for tag, i, j, k, m in matcher.get_opcodes():
+        if tag == "equal" and not _is_island(old, i, j):
+            pieces.append(("same", "".join(old[i:j])))
+        else:
+            pieces += [("del", "".join(old[i:j])), ("ins", "".join(new[k:m]))]
+    return pieces
+
+
+def _is_island(tokens: Sequence[str], start: int, end: int) -> bool:
+    """A short equal run with changes on both sides."""
+    inside = start > 0 and end < len(tokens)
+    return inside and sum(not token.isspace() for token in tokens[start:end]) < ISLAND
+
+
+def _joined(pieces: Sequence[Piece]) -> list[Piece]:
+    """Neighbouring changes as one deletion followed by one insertion; empty pieces dropped."""
+    joined: list[Piece] = []
+    for same, group in groupby(pieces, key=lambda piece: piece[0] == "same"):
+        run = list(group)
+        kinds: tuple[Kind, ...] = ("same",) if same else ("del", "ins")
+        texts = [(kind, "".join(text for op, text in run if op == kind)) for kind in kinds]
+        joined += [(kind, text) for kind, text in texts if text]
+    return joined

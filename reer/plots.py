@@ -1,0 +1,217 @@
+"""The report's figures as inline SVG, each drawn twice: for a wide screen and for a phone.
+
+Knows numbers and their labels; knows nothing of files, models or HTML around it. The same numbers give the same
+bytes. NLL is in nats per answer token everywhere.
+"""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import chain
+from typing import Any
+
+from reer.results import Curve
+
+INK, MUTED, RULE, GRID = "#1c2430", "#5b6675", "#c3cad4", "#edf0f4"
+NONE, FIRST, FINAL = "#8c96a5", "#c98a1b", "#1f5fbf"
+MODELS = ("#8c96a5", "#1f5fbf", "#b4532a", "#2c8a5b", "#7a4fb5", "#b03a78")
+"""The first evaluated model is the quiet one the others are compared with."""
+
+WIDE, NARROW = 5.4, 3.5
+"""Inches: at the width the page shows them in, 9 pt text comes out at about 12 px on both."""
+
+LABELLED_ROWS = 30
+"""A plot with one row per example names the examples up to this many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """NLL of reference answers under one evaluated model: base, model, and model with its own thinking."""
+
+    label: str
+    means: tuple[float, float, float]
+    examples: tuple[tuple[float, float, float], ...]
+
+
+def descent(curves: Sequence[Curve], shown: Sequence[Curve]) -> str:
+    """Change of NLL along the search: a thin line per shown example, the mean of all in bold."""
+    length = 2 + max(len(curve.steps) for curve in curves)
+    paths = [curve.change(length) for curve in curves]
+    mean = [sum(column) / len(paths) for column in zip(*paths, strict=True)]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.axhline(0, color=NONE, linewidth=1, linestyle=(0, (4, 3)))
+        for curve in shown:
+            path = curve.change(2 + len(curve.steps))
+            axes.plot(path, color=FINAL, alpha=0.28, linewidth=0.9)
+            axes.plot(len(path) - 1, path[-1], "o", color=FINAL, alpha=0.45, markersize=2.4)
+        axes.plot(mean, color=FINAL, linewidth=2.4, marker="o", markersize=4.5)
+        stride = max(1, round((length - 2) / 10))
+        ticks = [0, 1, *range(1 + stride, length, stride)]
+        axes.set_xticks(ticks, ["none", "first", *(str(tick - 1) for tick in ticks[2:])])
+        axes.set_xlabel("thinking: none, first, after refinement step")
+        axes.set_ylabel("change of NLL (nats per token)")
+        axes.grid(axis="y")
+
+    return render("descent", "Change of the answer's NLL along the search, one line per example", draw, 3.1)
+
+
+def gains(shown: Sequence[Curve]) -> str:
+    """NLL without, with first and with final thinking: one row per example, the largest gain on top."""
+    curves = sorted(shown, key=lambda curve: curve.gain)
+    rows = range(len(curves))
+    size = 26.0 if len(curves) <= LABELLED_ROWS else 7.0
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.hlines(rows, [c.final for c in curves], [c.none for c in curves], color=RULE, linewidth=1.6)
+        for name, colour, values in (
+            ("none", NONE, [c.none for c in curves]),
+            ("first", FIRST, [c.first for c in curves]),
+            ("final", FINAL, [c.final for c in curves]),
+        ):
+            axes.scatter(values, rows, s=size, color=colour, label=name, zorder=3, linewidths=0)
+        named = len(curves) <= LABELLED_ROWS
+        axes.set_yticks(rows if named else [], [_short(c.label) for c in curves] if named else [])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("NLL of the answer (nats per token)")
+        axes.grid(axis="x")
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside upper left", ncols=3, title="thinking:", alignment="left")
+
+    height = max(3.1, min(5.6, 1.0 + 0.2 * len(curves)))
+    return render("gains", "NLL of each answer without thinking, with first and with final thinking", draw, height)
+
+
+def loss(points: Sequence[tuple[float, float]]) -> str:
+    """Training loss by optimiser step; points are (step, nats per supervised token)."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        marker = "o" if len(points) <= LABELLED_ROWS else None
+        axes.plot(*zip(*points, strict=True), color=FINAL, linewidth=1.8, marker=marker, markersize=3.5)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel("loss (nats per supervised token)")
+        axes.grid(axis="y")
+
+    return render("loss", "Training loss by optimiser step", draw, 2.9)
+
+
+def dimensions(benchmark: str, models: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
+    """Mean raw scores with their intervals: one row per criterion, one dot per model.
+
+    `models` maps a model's label to {criterion: (mean, low, high)}.
+    """
+    criteria = list(dict.fromkeys(chain.from_iterable(models.values())))
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        for index, (label, scores) in enumerate(models.items()):
+            offset = (index - (len(models) - 1) / 2) * min(0.26, 0.8 / len(models))
+            rows = [criteria.index(name) + offset for name in scores]
+            means, lows, highs = zip(*scores.values(), strict=True)
+            colour = MODELS[index % len(MODELS)]
+            axes.hlines(rows, lows, highs, color=colour, linewidth=2, alpha=0.55)
+            axes.scatter(means, rows, s=34, color=colour, label=label, zorder=3, linewidths=0)
+        wrap = 26 if figure.get_figwidth() > NARROW else 14
+        axes.set_yticks(range(len(criteria)), ["\n".join(textwrap.wrap(title(name), wrap)) for name in criteria])
+        axes.set_ylim(len(criteria) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("raw score, with 95% interval")
+        axes.grid(axis="x")
+        figure.legend(loc="outside upper left", ncols=3)
+
+    alt = f"Scores by criterion on {benchmark}, one dot per model"
+    return render(f"dimensions-{benchmark}", alt, draw, 1.1 + 0.42 * max(3, len(criteria)))
+
+
+def lift(models: Sequence[Lift]) -> str:
+    """NLL of the reference answer under the base model, the model, and the model with its own thinking."""
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        wide = figure.get_figwidth() > NARROW
+        for index, (axes, model) in enumerate(zip(panels, models, strict=True)):
+            colour = MODELS[index % len(MODELS)]
+            for example in model.examples:
+                axes.plot(example, color=colour, alpha=0.28, linewidth=0.9)
+            axes.plot(model.means, color=colour, linewidth=2.4, marker="o", markersize=4.5)
+            for x, mean in enumerate(model.means):
+                axes.annotate(f"{mean:.2f}", (x, mean), (0, 7), textcoords="offset points", ha="center", color=INK)
+            axes.set_title(_short(model.label), loc="left", color=INK, fontsize=9, fontweight="bold")
+            labels = ("base,\nno thinking", "model,\nno thinking", "model,\nthinking")
+            axes.set_xticks(range(3), labels if wide and len(models) <= 2 else ("base", "model", "+ think"))
+            axes.set_xlim(-0.45, 2.45)
+            axes.grid(axis="y")
+        panels[0].set_ylabel("NLL of the reference\n(nats per token)")
+
+    return render("lift", "NLL of the reference answer under base model, model, and model with thinking", draw, 3.1)
+
+
+def title(name: str) -> str:
+    """A criterion's key as words: problem_deconstruction -> Problem deconstruction."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def render(name: str, alt: str, draw: Callable[[Any], None], height: float) -> str:
+    """Both sizes of one figure as HTML; the style sheet shows the one that fits."""
+    sizes = (("wide", WIDE), ("narrow", NARROW))
+    return "".join(
+        f'<div class="plot {size}" role="img" aria-label="{escape(alt)}">'
+        f"{_svg(draw, width, height, salt=f'{name}-{size}')}</div>"
+        for size, width in sizes
+    )
+
+
+def _svg(draw: Callable[[Any], None], width: float, height: float, salt: str) -> str:
+    """One <svg> element. The salt keeps the ids of several figures on one page apart."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_style() | {"svg.hashsalt": salt}), warnings.catch_warnings():
+        # the browser's fonts draw the text; which glyphs matplotlib's own font has does not matter
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    markup = buffer.getvalue()
+    return markup[markup.index("<svg") :]
+
+
+def _style() -> dict[str, Any]:
+    return {
+        "svg.fonttype": "none",
+        "text.parse_math": False,  # a label with a dollar sign is a label
+        "font.size": 9,
+        "text.color": INK,
+        "axes.edgecolor": RULE,
+        "axes.labelcolor": MUTED,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.9,
+        "xtick.color": RULE,
+        "ytick.color": RULE,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": INK,
+        "legend.frameon": False,
+        "legend.handletextpad": 0.3,
+        "legend.borderaxespad": 0.0,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+    }
+
+
+def _short(label: str, limit: int = 16) -> str:
+    return label if len(label) <= limit else f"{label[: limit - 1]}…"

@@ -1,0 +1,84 @@
+"""Prompt files: Markdown with strict placeholders, in reer/prompts/LANGUAGE/SET/ or a folder of the user's own.
+
+A file has a section `# user` (the message), and may have `# openers` (one beginning of the reply per line, one is
+drawn per request) and `# reply` (the tag whose content is the result; without it the whole reply is).
+Knows nothing of models.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from reer.errors import PromptError
+
+_HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
+
+PLACEHOLDERS = {
+    "initial": {"query", "answer"},
+    "rewrite": {"query", "answer", "before", "segment", "after"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    user: str
+    openers: tuple[str, ...]
+    reply_tag: str | None
+
+    def render(self, **values: str) -> str:
+        """Fill the placeholders in one pass, so that braces inside the values stay as they are."""
+        return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user)
+
+    def opener(self, seed: int) -> str:
+        return self.openers[seed % len(self.openers)] if self.openers else ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    initial: Prompt
+    rewrite: Prompt
+    sha256: str
+    """Of all files together, for the manifest."""
+
+
+def load_set(name: str, language: str) -> PromptSet:
+    """The prompts of one set in one language.
+
+    Raises:
+        PromptError: no such set, or a file with a missing or unknown placeholder.
+    """
+    folder = Path(name) if "/" in name else Path(str(resources.files("reer"))) / "prompts" / language / name
+    if not folder.is_dir():
+        raise PromptError(f"prompts.set={name} has no folder {folder}")
+    texts = {role: _read(folder / f"{role}.md") for role in PLACEHOLDERS}
+    digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()
+    prompts = {role: parse(text, PLACEHOLDERS[role], folder / f"{role}.md") for role, text in texts.items()}
+    return PromptSet(prompts["initial"], prompts["rewrite"], digest)
+
+
+def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
+    """A prompt from the text of its file."""
+    parts = _HEADING.split(_COMMENT.sub("", text))
+    sections = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+    if unknown := sorted(sections.keys() - {"user", "openers", "reply"}):
+        raise PromptError(f"{path}: unknown section '# {unknown[0]}' (known: user, openers, reply)")
+    if not sections.get("user"):
+        raise PromptError(f"{path}: no section '# user'")
+    found = set(_PLACEHOLDER.findall(sections["user"]))
+    if missing := sorted(placeholders - found):
+        raise PromptError(f"{path}: placeholder {{{missing[0]}}} is missing")
+    if foreign := sorted(found - placeholders):
+        raise PromptError(f"{path}: unknown placeholder {{{foreign[0]}}}")
+    openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
+    return Prompt(sections["user"], openers, sections.get("reply") or None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path}: cannot be read ({error})") from error

@@ -1,0 +1,123 @@
+"""One self-contained page from any run folders: what was found, trained and scored, and the texts to read.
+
+`results` reads the folders, `views` chooses and orders what is shown, `plots` draws, the templates lay it out.
+Everything a model wrote is data: the templates escape it, and the page's own policy forbids every request and
+every script but its own.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from reer import plots
+from reer.errors import RunDirError, UserError
+from reer.manifest import write_text
+from reer.results import Run, read_run
+from reer.views import evaluation_view, search_view, training_view
+
+SHOWN = 200
+"""Trajectories, and answers, that a page holds at most."""
+LARGEST = 10_000_000
+"""Bytes; a page that would be larger shows fewer."""
+
+
+def main() -> NoReturn:
+    """The console command reer-report."""
+    parser = argparse.ArgumentParser(prog="reer-report", description="One page (HTML) from run folders of any stages.")
+    parser.add_argument("run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="e.g. runs/demo/synthesize")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html in the folder above all RUN_DIRs")
+    parser.add_argument("--title", help="default: the name of that folder")
+    options = parser.parse_args()
+    try:
+        target = options.out or common_folder(options.run_dirs) / "report.html"
+        print(write_page(options.run_dirs, target, options.title))
+    except UserError as error:
+        print(f"reer-report: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def write_page(run_dirs: Sequence[Path], target: Path, title: str | None = None) -> Path:
+    """Render one page from run folders of any stages, in the order given; returns `target`.
+
+    Raises:
+        RunDirError: a folder holds no results, or the page cannot be written.
+        DataError: a result file is broken.
+    """
+    runs = [read_run(path) for path in run_dirs]
+    heading = title or common_folder(run_dirs).resolve().name or "Report"
+    page = fit(runs, heading)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, page)
+    except OSError as error:
+        raise RunDirError(f"{target} cannot be written: {error.strerror or error}") from error
+    return target
+
+
+def common_folder(run_dirs: Sequence[Path]) -> Path:
+    """The innermost folder above all run folders."""
+    return Path(os.path.commonpath([path.absolute().parent for path in run_dirs]))
+
+
+def fit(runs: Sequence[Run], title: str) -> str:
+    """The page, with as many texts as it may hold."""
+    shown = SHOWN
+    while len((page := render(runs, title, shown)).encode()) > LARGEST and shown > 1:
+        shown //= 2
+    return page
+
+
+def render(runs: Sequence[Run], title: str, shown: int) -> str:
+    """The page with at most `shown` trajectories and as many answers."""
+    from jinja2 import ChainableUndefined, Environment, PackageLoader
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("reer"),
+        autoescape=True,
+        undefined=ChainableUndefined,  # a field that a file does not have is left out
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "signed": signed, "estimate": estimate, "title_case": plots.title}
+    style, script = (Markup(environment.get_template(name).render()) for name in ("report.css", "report.js"))
+    evaluated = [run for run in runs if run.stage == "evaluate"]
+    return environment.get_template("report.html").render(
+        title=title,
+        runs=runs,
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        colours={"none": plots.NONE, "first": plots.FIRST, "final": plots.FINAL, "models": plots.MODELS},
+        searches=[search_view(run, shown) for run in runs if run.stage == "synthesize"],
+        trainings=[training_view(run) for run in runs if run.stage == "sft"],
+        evaluation=evaluation_view(evaluated, shown) if evaluated else None,
+    )
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number as text, a dash for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–"
+    rounded = value if isinstance(value, int) else round(value, digits) + 0.0  # no minus before a zero
+    return (f"{rounded:,}" if isinstance(value, int) else f"{rounded:,.{digits}f}").replace("-", "−")
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """A difference with its sign, or a dash."""
+    text = number(float(value) if isinstance(value, int) else value, digits)
+    return f"+{text}" if isinstance(value, int | float) and value > 0 else text
+
+
+def estimate(value: Any, digits: int = 2, percent: bool = False) -> str:
+    """A mean with its interval where there is one; plain numbers as they are."""
+    if not isinstance(value, Mapping):
+        return f"{100 * value:.0f}%" if percent and isinstance(value, int | float) else number(value, digits)
+    mean, low, high = (estimate(value.get(key), digits, percent) for key in ("mean", "low", "high"))
+    return mean if "–" in (low, high) else f"{mean} [{low}, {high}]"

@@ -1,0 +1,163 @@
+"""The stage reer-synthesize: pairs in, trajectories out. Start reading here.
+
+pairs ─▶ search (propose ⇄ score) ─▶ ledger ─▶ trajectories.jsonl + .parquet, summary.json, report.html
+"""
+
+import asyncio
+import functools
+import json
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tqdm import tqdm
+
+from reer.backend import build_generator, build_scorer, describe
+from reer.config import SynthesizeConfig
+from reer.estimate import estimate
+from reer.execute import pending, run_examples
+from reer.launch import DONE, PARTIAL, command, open_run_dir
+from reer.layout import Layout
+from reer.ledger import Ledger
+from reer.manifest import write_json, write_jsonl, write_manifest
+from reer.pairs import Pairs, read_pairs
+from reer.prompts import load_set
+from reer.propose import Proposer
+from reer.search import Search, State
+from reer.tracking import open_tracker
+from reer.trajectories import rejections, to_row, write_parquet
+from reer.types import FORMAT_VERSION, Event, Example, Step, Usage
+
+
+def run(config: SynthesizeConfig) -> int:
+    """Search the thinking of every pair; returns an exit code."""
+    pairs = read_pairs(Path(config.data.path) if config.data.path else None, config.data.limit)
+    if config.dry_run:
+        print(estimate(pairs.examples, config))
+        return DONE
+    run_dir = open_run_dir(config)
+    ledger = Ledger(run_dir / "ledger.db")
+    try:
+        started = time.monotonic()
+        ledger.reopen()
+        if todo := list(pending(pairs.examples, ledger)):
+            search_all(todo, pairs, config, run_dir, ledger)
+        summary = export(pairs, config, run_dir, ledger, time.monotonic() - started)
+    finally:
+        ledger.close()
+    return close(config, run_dir, summary)
+
+
+def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger) -> None:
+    """Build the models, write the manifest, and search every example that has no outcome yet."""
+    prompts = functools.cache(lambda language: load_set(config.prompts.set, language))
+    hashes = {language: prompts(language).sha256 for language in sorted({example.language for example in todo})}
+    scorer = build_scorer(config.scorer)
+    layout = Layout(config.layout.name, scorer.tokenizer)
+    proposer = Proposer(build_generator(config.generator), prompts, layout, config.search, config.seed)
+    write_manifest(
+        run_dir,
+        stage=config.stage,
+        seed=config.seed,
+        inputs=[pairs.path],
+        models={"generator": describe(config.generator), "scorer": describe(config.scorer)},
+        layout=config.layout.name,
+        prompts={"set": config.prompts.set, "sha256": hashes},
+    )
+    search = Search(proposer, scorer, layout, config.search)
+    with tqdm(total=len(todo) * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
+        asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
+
+
+class _Progress:
+    """Moves the bar by one per event, and by the steps an example did not need when it ends."""
+
+    def __init__(self, bar: Any, config: SynthesizeConfig) -> None:
+        self.bar = bar
+        self.planned = 2 + config.search.max_steps
+        self.seen: Counter[str] = Counter()
+        self.steps = self.accepted = 0
+
+    def __call__(self, example: Example, event: Event | None) -> None:
+        if event is None:
+            self.bar.update(max(0, self.planned - self.seen.pop(example.id, 0)))
+            return
+        self.seen[example.id] += 1
+        if isinstance(event, Step):
+            self.steps += 1
+            self.accepted += event.kept is not None
+            self.bar.set_postfix(accepted=f"{self.accepted}/{self.steps}", refresh=False)
+        self.bar.update()
+
+
+def export(pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: float) -> dict[str, Any]:
+    """Write what the ledger holds as trajectories, quarantine and summary; returns the summary."""
+    outcomes = [(example, *(ledger.outcome(example.id) or ("pending", ""))) for example in pairs.examples]
+    states = [(e, State.of(ledger.events(e.id))) for e, status, _ in outcomes if status == "done"]
+    rows = [to_row(example, state, config) for example, state in states]
+    refused = [{"status": status, "id": e.id, "reason": why} for e, status, why in outcomes if status != "done"]
+    refused += [{"status": "quarantined", **asdict(row)} for row in pairs.quarantined]
+    write_jsonl(run_dir / "trajectories.jsonl", rows)
+    write_parquet(run_dir / "trajectories.parquet", rows)
+    write_jsonl(run_dir / "quarantine.jsonl", refused)
+    counts = Counter(row["status"] for row in refused)
+    summary = {
+        "examples": {
+            "input": len(pairs.examples) + len(pairs.quarantined),
+            "done": len(rows),
+            "dropped": {},
+            "failed": counts["failed"],
+            "quarantined": counts["quarantined"],
+        },
+        "nll": {key: fmean(row["nll"][key] for row in rows) if rows else None for key in ("none", "first", "final")},
+        "steps": {
+            "done": sum(len(state.steps) for _, state in states),
+            "accepted": sum(step.kept is not None for _, state in states for step in state.steps),
+        },
+        "rejected": rejections(state for _, state in states),
+        "usage": asdict(sum((state.usage for _, state in states), Usage())),
+        "seconds": round(seconds + _seconds_before(run_dir), 1),
+        "format_version": FORMAT_VERSION,
+    }
+    write_json(run_dir / "summary.json", summary)
+    return summary
+
+
+def _seconds_before(run_dir: Path) -> float:
+    """Seconds of the earlier runs that this one continued (those that ended by themselves)."""
+    path = run_dir / "summary.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.exists() else 0.0
+
+
+def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> int:
+    """Log, draw the page, tell the user, choose the exit code."""
+    from reer.report import write_page
+
+    examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
+    tracker = open_tracker(
+        config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config)
+    )
+    tracker.summary({"trajectories": examples["done"]} | {f"nll/{k}": v for k, v in nll.items() if v is not None})
+    tracker.artifact(run_dir / "trajectories.jsonl", "dataset")
+    tracker.finish()
+    page = write_page([run_dir], run_dir / "report.html")
+    lost = examples["failed"] + examples["quarantined"]
+    print(f"trajectories  {examples['done']} of {examples['input']} kept")
+    if lost:
+        print(f"              {examples['quarantined']} quarantined, {examples['failed']} failed: see "
+              f"{run_dir / 'quarantine.jsonl'}")  # fmt: skip
+    if examples["done"]:
+        print(f"mean NLL of y {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
+              f"{nll['final']:.3f} with the final thinking (nats per token)")  # fmt: skip
+        print(f"steps         {steps['accepted']} of {steps['done']} changed the thinking")
+    print(f"page          {page}")
+    return PARTIAL if lost else DONE
+
+
+main = command("synthesize", SynthesizeConfig, run)
+
+if __name__ == "__main__":
+    main()

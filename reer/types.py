@@ -1,0 +1,288 @@
+"""The nouns of the project and the protocols between its parts.
+
+Knows nothing but the standard library: every other module may import this one.
+Texts are `str`; token counts are in tokens of the model named beside them; NLL is in nats per answer token.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+FORMAT_VERSION = 1
+
+FinishReason = Literal["stop", "length"]
+Operation = Literal["rewrite", "delete", "merge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One pair: a query x and a known good answer y."""
+
+    id: str
+    query: str
+    answer: str
+    language: str = "en"
+    domain: str = ""
+    source: str = ""
+    licence: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """The thinking z as contiguous segments: `text` is their plain concatenation, nothing is lost."""
+
+    segments: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.segments)
+
+    def replace(self, index: int, segment: str) -> "Trajectory":
+        """The same trajectory with one segment exchanged."""
+        return Trajectory((*self.segments[:index], segment, *self.segments[index + 1 :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean negative log-likelihood of an answer span."""
+
+    nll: float
+    """Mean over the span, in nats per token."""
+    tokens: int
+    """Tokens in the span."""
+
+    @property
+    def ppl(self) -> float:
+        return math.exp(self.nll)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a piece of work cost; adds up with `+`."""
+
+    calls: int = 0
+    """Requests sent to a model (a request for K samples is one)."""
+    generated_tokens: int = 0
+    prefilled_tokens: int = 0
+    """Prompt tokens run through the generator."""
+    scored_tokens: int = 0
+    """Tokens run through the scorer."""
+    reused_tokens: int = 0
+    """Tokens of the scorer's input that came from cached keys and values instead."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            calls=self.calls + other.calls,
+            generated_tokens=self.generated_tokens + other.generated_tokens,
+            prefilled_tokens=self.prefilled_tokens + other.prefilled_tokens,
+            scored_tokens=self.scored_tokens + other.scored_tokens,
+            reused_tokens=self.reused_tokens + other.reused_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One proposal and what became of it: it has a score, or the reason why it was never scored."""
+
+    text: str
+    nll: float | None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """Event 1 of a search: the answer without any thinking."""
+
+    nll: float
+    answer_tokens: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """Event 2 of a search: the first trajectories drawn, and the one the sweep starts from."""
+
+    candidates: tuple[Candidate, ...]
+    kept: int
+    segments: tuple[str, ...]
+    nll: float
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One refinement: candidates for one segment, and which of them was kept (None: the original)."""
+
+    segment: int
+    operation: Operation
+    before: str
+    candidates: tuple[Candidate, ...]
+    kept: int | None
+    nll: float
+    """Of the whole answer after this step."""
+    usage: Usage
+
+
+Event = Baseline | First | Step
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """Draw one sample per seed from a chat prompt."""
+
+    messages: tuple[Message, ...]
+    seeds: tuple[int, ...]
+    max_tokens: int
+    temperature: float = 1.0
+    """0 takes the most likely token at every position."""
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    """The text ends before the first of these."""
+    prefill: str = ""
+    """Beginning of the assistant's turn; not repeated in the response."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema the reply must follow (servers that support it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One sample."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Score `ids[start:]` given `ids[:start]`, up to `end` (exclusive)."""
+
+    ids: tuple[int, ...]
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        assert 0 < self.start < self.end <= len(self.ids), (self.start, self.end, len(self.ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score and what it cost. Several requests of one call may share the cost of their common prefix."""
+
+    score: Score
+    usage: Usage
+
+
+class Tokenizer(Protocol):
+    """What the layout needs of a tokenizer. All ids are Python ints."""
+
+    @property
+    def special_texts(self) -> tuple[str, ...]:
+        """Texts that the model reads as control tokens; they must not occur in data."""
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that ends an assistant turn in the chat template."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of a plain text: no token is added."""
+
+    def chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Ids of the model's own template over these turns, open for the assistant's turn."""
+
+
+class Generator(Protocol):
+    """Draws texts. Requests of many examples may be in flight at once."""
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
+        """One list of samples per request, one sample per seed.
+
+        Raises:
+            BackendError: a request failed for good.
+        """
+
+
+class Scorer(Protocol):
+    """Scores given token ids; never sees texts, so the layout alone decides what is scored."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence it takes, in tokens."""
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """Exact mean NLL of each request's span.
+
+        Raises:
+            BackendError: the model gave no finite number.
+        """
+
+    async def next_token(self, prompts: Sequence[tuple[int, ...]], options: Sequence[int]) -> list[tuple[float, ...]]:
+        """Log-probabilities of `options` as the token after each prompt, in nats, not renormalised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """One dimension of a rubric."""
+
+    name: str
+    title: str
+    question: str
+    """What is asked of the judge."""
+    levels: Mapping[int, str]
+    """One behavioural anchor per level of the scale."""
+    may_not_apply: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rubric:
+    name: str
+    version: str
+    """Hash of every text a judge reads, so that verdicts of different wordings are never mixed."""
+    criteria: tuple[Criterion, ...]
+
+
+JudgeStatus = Literal["ok", "parse_failed", "refused", "truncated", "api_error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRequest:
+    """One answer to be judged once."""
+
+    id: str
+    query: str
+    answer: str
+    repeat: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One attempt of a judge. Scores exist only when `status` is ok; None means: does not apply."""
+
+    status: JudgeStatus
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    usage: Usage = Usage()
+    detail: str = ""
+    """Why there is no score, in words."""
+
+
+class Judge(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    async def judge(self, requests: Sequence[JudgeRequest], rubric: Rubric) -> list[Verdict]:
+        """One verdict per request. A failed call is a verdict with its status, never an exception or a score."""

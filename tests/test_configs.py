@@ -1,0 +1,139 @@
+"""Every config in the house composes for every stage, and every mistake is one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from reer import launch
+from reer.config import EvaluationConfig, SftConfig, SynthesizeConfig, load, register
+from reer.errors import ConfigError, RunDirError
+
+CONF = Path(__file__).parents[1] / "conf"
+STAGES = {"synthesize": SynthesizeConfig, "sft": SftConfig, "evaluate": EvaluationConfig}
+GROUPS = sorted(
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("backend", "data")
+)
+NEEDED = {("judge", "openai"): ["judge.backend.model_name=m"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _config_module():
+    register()
+    with initialize_config_module("reer.conf", version_base="1.3"):
+        yield
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_option_of_every_group_composes_and_loads(stage, group, option):
+    overrides = [f"{group}={option}", *NEEDED.get((group, option), [])]
+    config = load(compose(stage, overrides=overrides), STAGES[stage])
+    assert config.stage == stage
+    assert config.run_dir.startswith("runs/")
+
+
+@pytest.mark.parametrize("role", ["generator", "scorer", "evaluate.backend", "judge.backend"])
+@pytest.mark.parametrize("backend", ["hf", "openai", "fake"])
+def test_every_backend_can_take_every_role(role, backend):
+    overrides = [f"backend@{role}={backend}"] + ([f"{role}.model_name=m"] if backend == "openai" else [])
+    config = compose("evaluate", overrides=overrides)
+    assert OmegaConf.select(config, role).kind == backend
+
+
+def test_roles_follow_the_model_group_unless_told_otherwise():
+    overrides = ["model=qwen3_8b_base", "generator.model.path=other"]
+    config = load(compose("synthesize", overrides=overrides), SynthesizeConfig)
+    assert (config.generator.model.path, config.scorer.model.path) == ("other", "Qwen/Qwen3-8B-Base")
+    assert config.scorer.model.dtype == "bfloat16"
+
+
+def test_a_role_can_take_a_whole_model_of_its_own():
+    overrides = ["+model@generator.model=qwen2_5_32b_instruct"]
+    config = load(compose("synthesize", overrides=overrides), SynthesizeConfig)
+    assert config.generator.model.path == "Qwen/Qwen2.5-32B-Instruct"
+    assert config.scorer.model.path == "smollm2"
+
+
+def test_stages_find_each_other_by_name():
+    configs = {s: load(compose(s, overrides=["name=mine"]), view) for s, view in STAGES.items()}
+    assert configs["sft"].data.trajectories == f"{configs['synthesize'].run_dir}/trajectories.jsonl"
+    assert configs["evaluate"].evaluate.model_path == f"{configs['sft'].run_dir}/model"
+    assert configs["evaluate"].run_dir == "runs/mine/evaluate-tuned"
+
+
+def test_a_missing_value_is_named():
+    with pytest.raises(ConfigError, match=r"missing value for data.path: give data.path=... on the command line"):
+        load(compose("synthesize", overrides=["data=files"]), SynthesizeConfig)
+
+
+def test_a_stage_does_not_ask_for_what_it_does_not_use():
+    load(compose("synthesize", overrides=["judge=openai"]), SynthesizeConfig)
+    with pytest.raises(ConfigError, match="judge.backend.model_name"):
+        load(compose("evaluate", overrides=["judge=openai"]), EvaluationConfig)
+
+
+def reer(*arguments, cwd, stage="reer.synthesize"):
+    command = [sys.executable, "-m", stage, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("search.max_step=3", "unknown key search.max_step: did you mean search.max_steps?"),
+        ("serch.max_steps=3", "unknown key serch.max_steps: did you mean search.max_steps?"),
+        ("search.max_steps=ten", "search.max_steps=ten: Value 'ten' of type 'str' could not be converted to Integer"),
+        ("layout=zigzag", "layout=zigzag is unknown: choose one of answer_tags, think"),
+        ("search=typo", "unknown key search.max_stepz in search/typo.yaml: did you mean search.max_steps?"),
+        ("search=wrong", "search.patience in search/wrong.yaml: Value 'x' of type 'str' could not be converted"),
+        ("data.path=nowhere.jsonl", "nowhere.jsonl: no such file"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_1(tmp_path, override, sentence):
+    (tmp_path / "mine" / "search").mkdir(parents=True)
+    (tmp_path / "mine" / "search" / "typo.yaml").write_text("max_stepz: 3\n")
+    (tmp_path / "mine" / "search" / "wrong.yaml").write_text("patience: x\n")
+    done = reer("--config-dir", "mine", "experiment=fake", override, cwd=tmp_path)
+    assert done.returncode == launch.MISTAKE
+    assert done.stderr.startswith(f"reer-synthesize: {sentence}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_and_cfg_need_no_heavy_library(tmp_path):
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['reer-synthesize', '--cfg', 'job', 'experiment=demo']\n"
+        "try: runpy.run_module('reer.synthesize', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'matplotlib', 'wandb', 'openai'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "name: demo" in done.stdout
+
+
+def test_a_run_folder_is_continued_only_with_the_same_settings(tmp_path):
+    def config(*overrides):
+        base = [f"run_dir={tmp_path}/run", "experiment=fake"]
+        return load(compose("synthesize", overrides=[*base, *overrides]), SynthesizeConfig)
+
+    launch.open_run_dir(config("data.limit=3"))
+    launch.open_run_dir(config("data.limit=5", "executor.concurrency=2", "generator.latency=0.1", "tracking=wandb"))
+    with pytest.raises(RunDirError, match=r"other settings: data.limit \(was 5, now 2\)"):
+        launch.open_run_dir(config("data.limit=2"))
+    with pytest.raises(RunDirError, match=r"search.threshold \(was 0.25, now 0.5\), seed \(was 0, now 1\)"):
+        launch.open_run_dir(config("data.limit=5", "seed=1", "search.threshold=0.5"))
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").data.limit == 5
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    config = load(compose("synthesize", overrides=[f"run_dir={tmp_path}/file/run"]), SynthesizeConfig)
+    with pytest.raises(RunDirError, match=r"run_dir=.*/file/run cannot be written: Not a directory"):
+        launch.open_run_dir(config)

@@ -1,0 +1,87 @@
+"""What the generator is asked, and how its replies are read."""
+
+import asyncio
+
+import pytest
+
+from reer.backend.fake import FakeTokenizer
+from reer.config import SearchConfig
+from reer.layout import Layout
+from reer.prompts import Prompt, PromptSet
+from reer.propose import Proposer
+from reer.types import Example, Response, Trajectory
+
+EXAMPLE = Example(id="e", query="QUERY", answer="ANSWER text")
+TRAJECTORY = Trajectory(("First part of the plan.\n\n", "Second part.\n\n", "Third part."))
+
+
+class Scripted:
+    def __init__(self, text, finish):
+        self.text, self.finish, self.request = text, finish, None
+
+    async def generate(self, requests):
+        [self.request] = requests
+        return [[Response(text=self.text, finish_reason=self.finish) for _ in self.request.seeds]]
+
+
+def proposer(generator, tag=None, opener=()):
+    prompt_set = PromptSet(
+        Prompt("{query}|{answer}", opener, tag and "think"),
+        Prompt("{query}|{answer}|{before}|{segment}|{after}", opener, tag),
+        "",
+    )
+    layout = Layout("think", FakeTokenizer())
+    return Proposer(generator, lambda language: prompt_set, layout, SearchConfig(candidates=1, first_samples=1), seed=3)
+
+
+def rewrite(text, finish="stop", tag=None, opener=()):
+    generator = Scripted(text, finish)
+    [proposal], _ = asyncio.run(proposer(generator, tag, opener).rewrite(EXAMPLE, TRAJECTORY, 1))
+    return proposal, generator.request
+
+
+def test_a_rewrite_shows_what_stands_around_the_segment():
+    proposal, request = rewrite("<analyze>why</analyze><refine>\nNew words here.\n", tag="refine")
+    assert request.messages[0].content == "QUERY|ANSWER text|First part of the plan.|Second part.|Third part."
+    assert request.stop == ("</refine>",)
+    assert (proposal.text, proposal.rejected) == ("New words here.\n\n", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "tag", "rejected"),
+    [
+        ("no tag at all", "stop", "refine", "no_tag"),
+        ("<refine>cut off in the", "length", "refine", "truncated"),
+        ("<refine>  ", "stop", "refine", "empty"),
+        ("<refine>with <think> inside", "stop", "refine", "tags"),
+        ("<refine>Second part.", "stop", "refine", "identical"),
+        ("word " * 200, "stop", None, "too_long"),
+        ("no sentence ends", "length", None, "empty"),
+    ],
+)
+def test_unusable_replies_have_a_reason(text, finish, tag, rejected):
+    assert rewrite(text, finish, tag)[0].rejected == rejected
+
+
+def test_a_plain_reply_continues_its_opener_and_ends_with_its_last_whole_sentence():
+    proposal, request = rewrite(" go on. And then it st", "length", opener=("I will",))
+    assert request.prefill == "I will"
+    assert proposal.text == "I will go on.\n\n"
+
+
+def test_a_first_trajectory_is_what_stands_in_the_think_block():
+    generator = Scripted(" plan the text.\n", "stop")
+    [proposal], _ = asyncio.run(proposer(generator, "refine", ("I",)).first(EXAMPLE, attempt=0))
+    assert (generator.request.prefill, generator.request.stop) == ("<think>\nI", ("</think>",))
+    assert (proposal.text, proposal.rejected) == ("I plan the text.", None)
+
+
+def test_seeds_depend_on_run_example_and_segment_only():
+    def seeds(example, index):
+        generator = Scripted("x y z.", "stop")
+        asyncio.run(proposer(generator).rewrite(example, TRAJECTORY, index))
+        return generator.request.seeds
+
+    other = Example(id="other", query="QUERY", answer="ANSWER text")
+    assert seeds(EXAMPLE, 1) == seeds(EXAMPLE, 1)
+    assert len({seeds(EXAMPLE, 1), seeds(EXAMPLE, 2), seeds(other, 1)}) == 3

@@ -1,0 +1,100 @@
+"""The model card: what the model was trained on and how, for whoever finds the folder later. Knows no torch."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from reer.config import SftConfig
+from reer.layout import FRAMES
+from reer.manifest import sha256, versions
+
+from .arguments import max_length
+from .data import TrainingExample
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+base_model: {base}
+tags: [reer, sft, reasoning, creative-writing]
+---
+
+# {name}
+
+`{base}`{revision}, fine-tuned to think before it writes, on trajectories found by reverse-engineered reasoning
+(arXiv 2509.06160). It opens its turn with a think block and then answers.
+
+## Data
+
+{examples} trajectories, {tokens:,} tokens, {supervised_tokens:,} of them supervised: thinking, answer and end of turn.
+{too_long} more were dropped as longer than {max_length:,} tokens; {quarantined} broken rows were set aside.
+Lineage: `{trajectories}`, sha256 `{sha256}`.
+
+Sources:
+{sources}
+
+Layout `{layout}`, after the model's own chat template over the user's turn: `{frame}` and the end-of-turn token.
+
+## Training
+
+{method}, {steps} optimiser steps in {seconds:.0f} s, seed {seed}, arithmetic in {dtype}.
+
+```json
+{hyperparameters}
+```
+
+Loss (nats per supervised token): {loss[first]:.4f} at the first logged step, {loss[last]:.4f} at the last.
+{held_out}
+Software: {software}.
+
+## Licence
+
+The base model's licence applies, and that of the data: {licences}. Read both before you use or share this model.
+"""
+
+
+_COUNTS = ("examples", "tokens", "supervised_tokens", "quarantined", "steps", "seconds")
+
+
+def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[TrainingExample], dtype: str) -> str:
+    """Markdown with the front matter that model hubs read; `summary` is that of summary.json."""
+    trajectories = Path(config.data.trajectories)
+    adapter = f"LoRA `{json.dumps(config.peft.args)}`, merged into the weights"
+    frame = FRAMES[config.layout.name]
+    layout = f"{frame.before_thinking}THINKING{frame.after_thinking}{frame.before_answer}ANSWER{frame.after_answer}"
+    return _CARD.format(
+        name=config.name,
+        base=config.model.path,
+        revision=f" at revision `{config.model.revision}`" if config.model.revision else "",
+        max_length=max_length(config),
+        trajectories=trajectories.name,
+        sha256=sha256(trajectories),
+        sources="\n".join(f"- {source}" for source in _named(e.source for e in training)),
+        layout=config.layout.name,
+        frame=layout.replace("\n", "\\n"),
+        method="All weights" if config.peft.method is None else adapter,
+        seed=config.seed,
+        dtype=dtype,
+        hyperparameters=json.dumps(config.trainer.args, indent=2),
+        software=", ".join(f"{package} {version}" for package, version in versions().items()),
+        licences="; ".join(_named(e.licence for e in training)),
+        loss=summary["loss"],
+        held_out=_held_out(summary["held_out"]),
+        too_long=summary["dropped"]["too_long"],
+        **{key: summary[key] for key in _COUNTS},
+    )
+
+
+def _named(values: Iterable[str]) -> list[str]:
+    """The different values, at most 50 of them."""
+    found = sorted({value for value in values if value})
+    return (found[:50] + ([f"and {len(found) - 50} more"] if len(found) > 50 else [])) or ["not stated in the data"]
+
+
+def _held_out(measured: dict[str, Any] | None) -> str:
+    if measured is None:
+        return "No trajectory was held out to measure on."
+    return (
+        f"On {measured['examples']} held-out trajectories (mean nats per token): {measured['nll_answer']:.4f} for the "
+        f"answer given query and thinking, {measured['nll_thinking']:.4f} for the thinking given the query."
+    )
