@@ -7,6 +7,7 @@ when something is missing.
 """
 
 import asyncio
+import json
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -17,10 +18,10 @@ from typing import Any
 from reer.backend import build_generator, build_scorer, describe
 from reer.backend.fake import FakeTokenizer
 from reer.config import BackendConfig, BenchmarkConfig, EvaluationConfig, FakeBackendConfig, HFBackendConfig
-from reer.errors import ConfigError, ModelError
+from reer.errors import ConfigError, ModelError, RunDirError
 from reer.launch import DONE, PARTIAL, command, open_run_dir
 from reer.layout import Layout
-from reer.manifest import write_json, write_jsonl, write_manifest
+from reer.manifest import digest, write_json, write_jsonl, write_manifest
 from reer.pairs import Pairs
 from reer.tracking import open_tracker
 from reer.types import Generator, Judge, Rubric, Scorer
@@ -35,6 +36,8 @@ from .summarise import Stored, summarise
 BENCHMARKS: dict[str, ModuleType] = {"reasoning": reasoning}
 FILES = ("answers", "lift", "verdicts")
 """What the steps store, as run_dir/NAME.jsonl."""
+PIECES = 64
+"""Of 4 KiB, read from each file of weights to tell two models apart."""
 
 
 def run(config: EvaluationConfig) -> int:
@@ -47,10 +50,9 @@ def run(config: EvaluationConfig) -> int:
         return DONE
     engines = Engines(config)
     run_dir = open_run_dir(config)
+    refuse_other_weights(run_dir, engines.under_test)
     with ExitStack() as stack:
-        files = {
-            name: stack.enter_context(Rows(run_dir / f"{name}.jsonl")) for name in ("answers", "lift", "verdicts")
-        }
+        files = {name: stack.enter_context(Rows(run_dir / f"{name}.jsonl")) for name in FILES}
         failed = asyncio.run(_fill(files, pairs, rubric, config, engines))
     results = summarise(
         Stored(files["answers"].rows, files["verdicts"].rows, files["lift"].rows),
@@ -140,6 +142,36 @@ def model_under_test(config: EvaluationConfig) -> BackendConfig:
     return replace(backend, model=replace(backend.model, path=path, revision=None))
 
 
+def refuse_other_weights(run_dir: Path, under_test: BackendConfig) -> None:
+    """Note which weights the run folder's answers come from: a model trained anew has the same path.
+
+    Raises:
+        RunDirError: the folder holds answers of other weights.
+    """
+    if not isinstance(under_test, HFBackendConfig) or not (model := Path(under_test.model.path)).is_dir():
+        return
+    note, found = run_dir / "weights.json", {"path": str(model), "fingerprint": fingerprint(model)}
+    if not note.exists():
+        write_json(note, found)
+    elif json.loads(note.read_text(encoding="utf-8")) != found:
+        raise RunDirError(
+            f"{run_dir} holds answers of another model that stood at {model}: delete it, or choose name="
+        )
+
+
+def fingerprint(model: Path) -> str:
+    """A hash over size and evenly spaced pieces of the weights: quick whatever their size, and training changes it."""
+    found = []
+    for path in sorted(model.glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            for piece in range(PIECES):
+                file.seek(size * piece // PIECES)
+                found.append(file.read(4096).hex())
+        found.append(f"{path.name} {size}")
+    return digest(*found)
+
+
 def planned(pairs: Pairs, rubric: Rubric, config: EvaluationConfig) -> str:
     """What an evaluation from scratch asks of its models, as text for the terminal."""
     n, benchmark, repeats = len(pairs.examples), config.benchmark, config.judge.repeats
@@ -183,13 +215,7 @@ def _close(config: EvaluationConfig, run_dir: Path, results: dict[str, Any]) -> 
     from reer.report import write_page
 
     stage = f"{config.stage}-{config.evaluate.label}"
-    tracker = open_tracker(
-        config.tracking,
-        name=config.name,
-        stage=f"{config.stage}-{config.evaluate.label}",
-        run_dir=run_dir,
-        config=asdict(config),
-    )
+    tracker = open_tracker(config.tracking, name=config.name, stage=stage, run_dir=run_dir, config=asdict(config))
     tracker.summary(results)
     tracker.artifact(run_dir / "results.json", "results")
     tracker.finish()

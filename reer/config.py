@@ -1,7 +1,7 @@
 """The schema of every config group, and `load()`, which turns a composed config into plain dataclasses.
 
 One root schema (`ReerConfig`) serves the whole chain; each stage reads only the keys of its own view of it
-(`SynthesizeConfig`, `SftConfig`, `EvaluateConfig`, `ReportConfig`). After `load()` no DictConfig travels further.
+(`SynthesizeConfig`, `SftConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further.
 Never imports torch: `reer-synthesize --help` answers at once.
 """
 
@@ -353,7 +353,7 @@ def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, values
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An exception's message as one sentence-like line."""
     lines = (line.strip() for line in str(error).splitlines())
     kept = [line for line in lines if line and not line.startswith(("object_type=", "reference_type="))]

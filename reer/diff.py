@@ -3,6 +3,7 @@
 The `same` and `del` pieces together are the old text, the `same` and `ins` pieces the new one, character by character.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -14,7 +15,7 @@ Piece = tuple[Kind, str]
 
 _TOKEN = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]")
 
-ALIKE = 0.35
+ALIKE = 0.4
 """Texts less alike than this are shown as one deletion and one insertion: a confetti of words is no diff."""
 ISLAND = 3
 """Equal runs of fewer words between two changes are absorbed by them."""
@@ -37,15 +38,23 @@ def diff(before: Sequence[str], after: Sequence[str]) -> list[Piece]:
 
 
 def _words(before: str, after: str) -> list[Piece]:
-    old, new = _TOKEN.findall(before), _TOKEN.findall(after)
-    whole: list[Piece] = [("del", before), ("ins", after)]
-    if len(old) + len(new) > LONGEST:
-        return whole
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
-    if matcher.ratio() < ALIKE:
-        return whole
+    """Changes between two texts; white space that both end with is no change."""
+    tail = os.path.commonprefix([before[len(before.rstrip()) :][::-1], after[len(after.rstrip()) :][::-1]])[::-1]
+    old, new = (_TOKEN.findall(text[: len(text) - len(tail)]) for text in (before, after))
+    if len(old) + len(new) <= LONGEST and _alike(old, new):
+        return [*_changes(old, new), ("same", tail)]
+    return [("del", "".join(old)), ("ins", "".join(new)), ("same", tail)]
+
+
+def _alike(old: Sequence[str], new: Sequence[str]) -> bool:
+    """Whether enough words are the same, in the same order, for a word-level diff to be readable."""
+    a, b = ([token for token in tokens if not token.isspace()] for tokens in (old, new))
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= ALIKE
+
+
+def _changes(old: Sequence[str], new: Sequence[str]) -> list[Piece]:
     pieces: list[Piece] = []
-    for tag, i, j, k, m in matcher.get_opcodes():
+    for tag, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal" and not _is_island(old, i, j):
             pieces.append(("same", "".join(old[i:j])))
         else:

@@ -117,7 +117,8 @@ def _explain(error: Exception) -> str:
         key = unknown.group(1) or full_key or unknown.group(2)
         return f"unknown key {key}{file}{_similar(key)}"
     if text.startswith("Error merging override") and error.__cause__ is not None:
-        return f"{text.removeprefix('Error merging override ')}: {one_line(error.__cause__).partition('; full_key')[0]}"
+        cause = one_line(error.__cause__).partition("; full_key")[0]
+        return f"{text.removeprefix('Error merging override ')}: {cause}"
     if wrong := re.search(r"(Value .+? could not be converted to \w+)", text):
         return f"{full_key}{file}: {wrong.group(1)}"
     return text

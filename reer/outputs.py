@@ -25,7 +25,7 @@ def loops(text: str, *, min_units: int = LOOP_UNITS, repeats: int = LOOP_REPEATS
     not count) consist of one sequence of units that stands there at least `repeats` times in a row, the first or the
     last time perhaps cut. Both bounds keep a refrain or a threefold "no" from counting.
     """
-    tail = [match.group() for match in _UNIT.finditer(text)][::-1]
+    tail = [match[1] or match[0] for match in _UNIT.finditer(text)][::-1]
     # border[n - 1]: longest proper prefix of tail[:n] that is also its suffix; n minus it is its smallest period
     border: list[int] = []
     for n, unit in enumerate(tail, start=1):

@@ -23,7 +23,7 @@ MODELS = ("#8c96a5", "#1f5fbf", "#b4532a", "#2c8a5b", "#7a4fb5", "#b03a78")
 WIDE, NARROW = 5.4, 3.5
 """Inches: at the width the page shows them in, 9 pt text comes out at about 12 px on both."""
 
-LABELLED_ROWS = 30
+LABELLED_ROWS = 24
 """A plot with one row per example names the examples up to this many."""
 
 
@@ -41,50 +41,52 @@ def descent(curves: Sequence[Curve], shown: Sequence[Curve]) -> str:
     length = 2 + max(len(curve.steps) for curve in curves)
     paths = [curve.change(length) for curve in curves]
     mean = [sum(column) / len(paths) for column in zip(*paths, strict=True)]
+    alpha = _faint(len(shown))
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         axes.axhline(0, color=NONE, linewidth=1, linestyle=(0, (4, 3)))
         for curve in shown:
             path = curve.change(2 + len(curve.steps))
-            axes.plot(path, color=FINAL, alpha=0.28, linewidth=0.9)
-            axes.plot(len(path) - 1, path[-1], "o", color=FINAL, alpha=0.45, markersize=2.4)
+            axes.plot(path, color=FINAL, alpha=alpha, linewidth=0.9)
+            axes.plot(len(path) - 1, path[-1], "o", color=FINAL, alpha=1.5 * alpha, markersize=2.4)
         axes.plot(mean, color=FINAL, linewidth=2.4, marker="o", markersize=4.5)
         stride = max(1, round((length - 2) / 10))
         ticks = [0, 1, *range(1 + stride, length, stride)]
         axes.set_xticks(ticks, ["none", "first", *(str(tick - 1) for tick in ticks[2:])])
-        axes.set_xlabel("thinking: none, first, after refinement step")
+        axes.set_xlabel("thinking: none, first, then after each step")
         axes.set_ylabel("change of NLL (nats per token)")
         axes.grid(axis="y")
 
-    return render("descent", "Change of the answer's NLL along the search, one line per example", draw, 3.1)
+    return render("descent", "Change of the answer's NLL along the search, one line per example", draw, _tall(shown))
 
 
 def gains(shown: Sequence[Curve]) -> str:
     """NLL without, with first and with final thinking: one row per example, the largest gain on top."""
     curves = sorted(shown, key=lambda curve: curve.gain)
     rows = range(len(curves))
-    size = 26.0 if len(curves) <= LABELLED_ROWS else 7.0
+    named = len(curves) <= LABELLED_ROWS
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        axes.hlines(rows, [c.final for c in curves], [c.none for c in curves], color=RULE, linewidth=1.6)
+        axes.hlines(
+            rows, [c.final for c in curves], [c.none for c in curves], color=RULE, linewidth=1.6 if named else 0.7
+        )
         for name, colour, values in (
-            ("none", NONE, [c.none for c in curves]),
+            ("no thinking", NONE, [c.none for c in curves]),
             ("first", FIRST, [c.first for c in curves]),
             ("final", FINAL, [c.final for c in curves]),
         ):
-            axes.scatter(values, rows, s=size, color=colour, label=name, zorder=3, linewidths=0)
-        named = len(curves) <= LABELLED_ROWS
+            axes.scatter(values, rows, s=26 if named else 7, color=colour, label=name, zorder=3, linewidths=0)
         axes.set_yticks(rows if named else [], [_short(c.label) for c in curves] if named else [])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("NLL of the answer (nats per token)")
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
-        figure.legend(loc="outside upper left", ncols=3, title="thinking:", alignment="left")
+        figure.legend(loc="outside upper left", ncols=3)
 
-    height = max(3.1, min(5.6, 1.0 + 0.2 * len(curves)))
-    return render("gains", "NLL of each answer without thinking, with first and with final thinking", draw, height)
+    alt = "NLL of each answer without thinking, with first and with final thinking"
+    return render("gains", alt, draw, _tall(shown))
 
 
 def loss(points: Sequence[tuple[float, float]]) -> str:
@@ -140,13 +142,13 @@ def lift(models: Sequence[Lift]) -> str:
         for index, (axes, model) in enumerate(zip(panels, models, strict=True)):
             colour = MODELS[index % len(MODELS)]
             for example in model.examples:
-                axes.plot(example, color=colour, alpha=0.28, linewidth=0.9)
+                axes.plot(example, color=colour, alpha=_faint(len(model.examples)), linewidth=0.9)
             axes.plot(model.means, color=colour, linewidth=2.4, marker="o", markersize=4.5)
             for x, mean in enumerate(model.means):
                 axes.annotate(f"{mean:.2f}", (x, mean), (0, 7), textcoords="offset points", ha="center", color=INK)
             axes.set_title(_short(model.label), loc="left", color=INK, fontsize=9, fontweight="bold")
             labels = ("base,\nno thinking", "model,\nno thinking", "model,\nthinking")
-            axes.set_xticks(range(3), labels if wide and len(models) <= 2 else ("base", "model", "+ think"))
+            axes.set_xticks(range(3), labels if wide and len(models) <= 2 else ("base", "model", "model\n+ think"))
             axes.set_xlim(-0.45, 2.45)
             axes.grid(axis="y")
         panels[0].set_ylabel("NLL of the reference\n(nats per token)")
@@ -211,6 +213,16 @@ def _style() -> dict[str, Any]:
         "axes.facecolor": "none",
         "savefig.facecolor": "none",
     }
+
+
+def _tall(shown: Sequence[Curve]) -> float:
+    """Height in inches of the two figures of a search, which stand side by side."""
+    return max(3.1, min(4.4, 1.0 + 0.2 * len(shown)))
+
+
+def _faint(lines: int) -> float:
+    """Opacity of thin lines: the more there are, the fainter each."""
+    return max(0.08, min(0.3, 5 / max(1, lines)))
 
 
 def _short(label: str, limit: int = 16) -> str:

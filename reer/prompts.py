@@ -2,6 +2,10 @@
 
 A file has a section `# user` (the message), and may have `# openers` (one beginning of the reply per line, one is
 drawn per request) and `# reply` (the tag whose content is the result; without it the whole reply is).
+
+A message with `{part}` is asked passage by passage: a small model that cannot plan a whole text can still say what
+happens in a few sentences of it. The first thinking then has one sentence per opener, in order, each drawn from its
+share of the answer; the rewrite of a segment is shown the share that stands at the segment's place.
 Knows nothing of models.
 """
 
@@ -21,6 +25,7 @@ PLACEHOLDERS = {
     "initial": {"query", "answer"},
     "rewrite": {"query", "answer", "before", "segment", "after"},
 }
+"""What a message has to show, unless it shows `{part}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,11 @@ class Prompt:
     def render(self, **values: str) -> str:
         """Fill the placeholders in one pass, so that braces inside the values stay as they are."""
         return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user)
+
+    @property
+    def by_part(self) -> bool:
+        """Whether the message shows one passage of the answer at a time."""
+        return "{part}" in self.user
 
     def opener(self, seed: int) -> str:
         return self.openers[seed % len(self.openers)] if self.openers else ""
@@ -69,11 +79,13 @@ def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
     if not sections.get("user"):
         raise PromptError(f"{path}: no section '# user'")
     found = set(_PLACEHOLDER.findall(sections["user"]))
-    if missing := sorted(placeholders - found):
+    if "part" not in found and (missing := sorted(placeholders - found)):
         raise PromptError(f"{path}: placeholder {{{missing[0]}}} is missing")
-    if foreign := sorted(found - placeholders):
+    if foreign := sorted(found - placeholders - {"part"}):
         raise PromptError(f"{path}: unknown placeholder {{{foreign[0]}}}")
     openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
+    if "part" in found and not openers:
+        raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
     return Prompt(sections["user"], openers, sections.get("reply") or None)
 
 

@@ -4,9 +4,10 @@ Every reply is parsed and checked here; what is unusable carries the reason and 
 texts; knows nothing of scores.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reer import leak, segment
 from reer.config import SamplingConfig, SearchConfig
@@ -49,43 +50,54 @@ class Proposer:
     async def first(self, example: Example, attempt: int) -> tuple[list[Proposal], Usage]:
         """`first_samples` whole trajectories."""
         prompt = self.prompts(example.language).initial
-        seeds = [seed_of(self.seed, example.id, "first", attempt, n) for n in range(self.settings.first_samples)]
-        values = {"query": example.query, "answer": example.answer}
-        texts, usage = await self._draw(prompt, values, seeds, self.settings.first)
-        return [Proposal(t.text, t.rejected or self._fault(example, t.text)) for t in texts], usage
+        count = self.settings.first_samples
+        shares = segment.parts(example.answer, len(prompt.openers)) if prompt.by_part else [example.answer]
+        drawn = []
+        for place, share in enumerate(shares):
+            seeds = [seed_of(self.seed, example.id, "first", attempt, place, n) for n in range(count)]
+            opener = _at(prompt.openers, place, len(shares)) if prompt.by_part else prompt.opener(seeds[0])
+            values = {"query": example.query, "answer": example.answer, "part": share.strip()}
+            drawn.append(self._draw(prompt, opener, values, seeds, self.settings.first))
+        pieces = await asyncio.gather(*drawn)
+        wholes = [_joined(sample) for sample in zip(*(proposals for proposals, _ in pieces), strict=True)]
+        usage = sum((spent for _, spent in pieces), Usage())
+        return [Proposal(w.text, w.rejected or self._fault(example, w.text)) for w in wholes], usage
 
     async def rewrite(self, example: Example, trajectory: Trajectory, index: int) -> tuple[list[Proposal], Usage]:
         """`candidates` rewrites of one segment, each with the white space around it kept."""
-        original = trajectory.segments[index]
+        original, count = trajectory.segments[index], len(trajectory.segments)
         prompt = self.prompts(example.language).rewrite
         seeds = [seed_of(self.seed, example.id, "rewrite", index, n) for n in range(self.settings.candidates)]
+        opener = _at(prompt.openers, index, count) if prompt.by_part else prompt.opener(seeds[0])
         values = {
             "query": example.query,
             "answer": example.answer,
+            "part": _at(segment.parts(example.answer, count), index, count).strip(),
             "before": "".join(trajectory.segments[:index]).strip(),
             "segment": original.strip(),
             "after": "".join(trajectory.segments[index + 1 :]).strip(),
         }
-        texts, usage = await self._draw(prompt, values, seeds, self.settings.rewrite)
+        texts, usage = await self._draw(prompt, opener, values, seeds, self.settings.rewrite)
         return [self._as_segment(example, trajectory, index, text) for text in texts], usage
 
     async def _draw(
-        self, prompt: Prompt, values: dict[str, str], seeds: Sequence[int], sampling: SamplingConfig
+        self, prompt: Prompt, opener: str, values: dict[str, str], seeds: Sequence[int], sampling: SamplingConfig
     ) -> tuple[list[Proposal], Usage]:
-        opener = prompt.opener(seeds[0])
         tag = prompt.reply_tag
+        stop = (f"</{tag}>",) if tag else ("\n",) if prompt.by_part else ()
         request = GenerateRequest(
             messages=(Message("user", prompt.render(**values)),),
             seeds=tuple(seeds),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            stop=(f"</{tag}>",) if tag else (),
+            stop=stop,
             prefill=f"<{tag}>\n{opener}" if tag == "think" else opener,
         )
         [responses] = await self.generator.generate([request])
         usage = sum((response.usage for response in responses), Usage())
-        return [_result(response, opener, tag) for response in responses], usage
+        proposals = [_result(response, opener, tag) for response in responses]
+        return [_first_sentence(p) for p in proposals] if prompt.by_part else proposals, usage
 
     def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
         original = trajectory.segments[index]
@@ -107,6 +119,22 @@ class Proposer:
             return "tags" if "holds" in str(error) else "empty"
         limits = self.settings.leak
         return "leak" if leak.leaks(leak.measure(thinking, example.answer, limits.ngram), limits) else None
+
+
+def _at(items: Sequence[str], place: int, count: int) -> str:
+    """The item that stands where `place` of `count` stands: the first first, the last last."""
+    return items[round(place * (len(items) - 1) / max(1, count - 1))]
+
+
+def _joined(pieces: Sequence[Proposal]) -> Proposal:
+    """One trajectory from its sentences; a sentence that could not be had leaves a gap, not a fault."""
+    texts = [piece.text for piece in pieces if piece.rejected is None]
+    return Proposal(" ".join(texts)) if texts else pieces[0]
+
+
+def _first_sentence(proposal: Proposal) -> Proposal:
+    """One passage, one sentence."""
+    return replace(proposal, text=next(iter(segment.sentences(proposal.text)), "").strip())
 
 
 def _result(response: Response, opener: str, tag: str | None) -> Proposal:

@@ -8,9 +8,10 @@ every script but its own.
 import argparse
 import base64
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -85,7 +86,15 @@ def render(runs: Sequence[Run], title: str, shown: int) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "estimate": estimate, "title_case": plots.title}
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "estimate": estimate,
+        "duration": duration,
+        "short_path": short_path,
+        "pretty": pretty,
+        "title_case": plots.title,
+    }
     style, script = (Markup(environment.get_template(name).render()) for name in ("report.css", "report.js"))
     evaluated = [run for run in runs if run.stage == "evaluate"]
     return environment.get_template("report.html").render(
@@ -116,8 +125,24 @@ def signed(value: Any, digits: int = 3) -> str:
 
 
 def estimate(value: Any, digits: int = 2, percent: bool = False) -> str:
-    """A mean with its interval where there is one; plain numbers as they are."""
-    if not isinstance(value, Mapping):
-        return f"{100 * value:.0f}%" if percent and isinstance(value, int | float) else number(value, digits)
-    mean, low, high = (estimate(value.get(key), digits, percent) for key in ("mean", "low", "high"))
-    return mean if "–" in (low, high) else f"{mean} [{low}, {high}]"
+    """A number, or a share as a percentage."""
+    if percent and isinstance(value, int | float):
+        return f"{number(100.0 * value, digits)}%"
+    return number(value, digits)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def short_path(name: Any) -> str:
+    """A path from the root of somebody's machine by its last two parts; anything else as it is."""
+    path = Path(str(name))
+    return "/".join(path.parts[-2:]) if path.is_absolute() else str(name)
+
+
+def pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

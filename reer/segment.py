@@ -37,6 +37,17 @@ def sentences(text: str) -> list[str]:
     return [*found, text[start:]] if start < len(text) else found
 
 
+def parts(text: str, n: int) -> list[str]:
+    """At most `n` contiguous parts of about equal length, cut at sentence ends; their concatenation is the text."""
+    found = [""] * n
+    done = 0
+    for sentence in sentences(text):
+        middle = done + len(sentence) / 2
+        found[min(n - 1, int(middle / len(text) * n))] += sentence
+        done += len(sentence)
+    return [part for part in found if part]
+
+
 def with_core(segment: str, core: str) -> str:
     """The segment with its text exchanged and the white space around it kept."""
     stripped = segment.strip()

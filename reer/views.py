@@ -128,8 +128,11 @@ def evaluation_view(runs: Sequence[Run], shown: int) -> View:
     picked = sample([_advance(evaluations, key) for key in keys], max(1, shown // len(evaluations)))
     return {
         "models": [{"label": evaluation.label, **evaluation.run.summary} for evaluation in evaluations],
-        "plots": [*_dimension_plots(evaluations), *_lift_plots(evaluations, shown)],
+        "dimension_plots": _dimension_plots(evaluations),
+        "lift_plot": _lift_plot(evaluations, shown),
         "benchmarks": _benchmarks(evaluations),
+        "overall": _overall(evaluations),
+        "output_names": list(dict.fromkeys(name for e in evaluations for name in e.run.summary.get("outputs") or {})),
         "total": len(keys),
         "prompts": [_prompt_view(evaluations, keys[index]) for index in picked],
     }
@@ -161,7 +164,8 @@ def _benchmarks(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[str]]
     return [(name, list(criteria)) for name, criteria in found.items()]
 
 
-def _dimension_plots(evaluations: Sequence[Evaluation]) -> list[str]:
+def _dimension_plots(evaluations: Sequence[Evaluation]) -> list[tuple[str, str]]:
+    """Benchmarks that any model has scores on, each with its figure."""
     drawn = []
     for benchmark, _ in _benchmarks(evaluations):
         models = {}
@@ -169,8 +173,19 @@ def _dimension_plots(evaluations: Sequence[Evaluation]) -> list[str]:
             scores = ((evaluation.run.summary.get("benchmarks") or {}).get(benchmark) or {}).get("scores") or {}
             models[evaluation.label] = {name: _interval(score) for name, score in scores.items() if _scored(score)}
         if any(models.values()):
-            drawn.append(plots.dimensions(benchmark, models))
+            drawn.append((benchmark, plots.dimensions(benchmark, models)))
     return drawn
+
+
+def _overall(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[Any]]]:
+    """Benchmarks with the overall estimate of each model."""
+    return [
+        (
+            name,
+            [((e.run.summary.get("benchmarks") or {}).get(name) or {}).get("overall") for e in evaluations],
+        )
+        for name, _ in _benchmarks(evaluations)
+    ]
 
 
 def _scored(score: Any) -> bool:
@@ -184,7 +199,7 @@ def _interval(score: Mapping[str, Any]) -> tuple[float, float, float]:
     return mean, low, high
 
 
-def _lift_plots(evaluations: Sequence[Evaluation], shown: int) -> list[str]:
+def _lift_plot(evaluations: Sequence[Evaluation], shown: int) -> str:
     lifts = []
     for evaluation in evaluations:
         lift = evaluation.run.summary.get("reference_lift") or {}
@@ -192,7 +207,7 @@ def _lift_plots(evaluations: Sequence[Evaluation], shown: int) -> list[str]:
             examples = [three for row in evaluation.lifts.values() if (three := _three(row)) is not None]
             kept = [examples[index] for index in sample([base - last for base, _, last in examples], shown)]
             lifts.append(plots.Lift(evaluation.label, means, tuple(kept)))
-    return [plots.lift(lifts)] if lifts else []
+    return plots.lift(lifts) if lifts else ""
 
 
 def _three(row: Row) -> tuple[float, float, float] | None:

@@ -10,7 +10,9 @@ from reer.types import Baseline, Candidate, First, Step, Usage
 
 NLL = st.floats(0, 20)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-USAGE = st.builds(Usage, calls=st.integers(0, 9), generated_tokens=st.integers(0, 99), scored_tokens=st.integers(0, 99))
+USAGE = st.builds(
+    Usage, calls=st.integers(0, 9), generated_tokens=st.integers(0, 99), scored_tokens=st.integers(0, 99)
+)
 CANDIDATES = st.lists(
     st.builds(Candidate, text=TEXT, nll=st.none() | NLL, rejected=st.none() | TEXT), min_size=1, max_size=3
 ).map(tuple)

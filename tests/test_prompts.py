@@ -18,11 +18,10 @@ SETS = sorted(
 @pytest.mark.parametrize(("language", "name"), SETS)
 def test_every_shipped_set_loads(language, name):
     prompts = load_set(name, language)
-    values = {key: f"<<{key}>>" for key in PLACEHOLDERS["rewrite"]}
+    values = {key: f"<<{key}>>" for key in (*PLACEHOLDERS["rewrite"], "part")}
     for prompt in (prompts.initial, prompts.rewrite):
         text = prompt.render(**values)
-        assert "<<query>>" in text
-        assert "<<answer>>" in text
+        assert "<<answer>>" in text or "<<part>>" in text
 
 
 def test_braces_in_the_values_stay_as_they_are():
@@ -32,7 +31,9 @@ def test_braces_in_the_values_stay_as_they_are():
 
 def test_sections_are_read():
     prompt = parse(
-        "<!-- why -->\n# user\n{query}{answer}\n# openers\nOne\nTwo\n# reply\nthink\n", PLACEHOLDERS["initial"], Path("p")
+        "<!-- why -->\n# user\n{query}{answer}\n# openers\nOne\nTwo\n# reply\nthink\n",
+        PLACEHOLDERS["initial"],
+        Path("p"),
     )
     assert (prompt.user, prompt.openers, prompt.reply_tag) == ("{query}{answer}", ("One", "Two"), "think")
     assert [prompt.opener(seed) for seed in (0, 1, 2)] == ["One", "Two", "One"]
@@ -44,6 +45,7 @@ def test_sections_are_read():
         ("# user\n{query}", r"initial.md: placeholder \{answer\} is missing"),
         ("# user\n{query} {answer} {anwser}", r"initial.md: unknown placeholder \{anwser\}"),
         ("# openers\nOne", "initial.md: no section '# user'"),
+        ("# user\n{part}", r"initial.md: \{part\} needs a section '# openers'"),
         ("# user\n{query} {answer}\n# opener\nOne", "initial.md: unknown section '# opener'"),
     ],
 )

@@ -31,7 +31,8 @@ def proposer(generator, tag=None, opener=()):
         "",
     )
     layout = Layout("think", FakeTokenizer())
-    return Proposer(generator, lambda language: prompt_set, layout, SearchConfig(candidates=1, first_samples=1), seed=3)
+    settings = SearchConfig(candidates=1, first_samples=1)
+    return Proposer(generator, lambda language: prompt_set, layout, settings, seed=3)
 
 
 def rewrite(text, finish="stop", tag=None, opener=()):
@@ -74,6 +75,33 @@ def test_a_first_trajectory_is_what_stands_in_the_think_block():
     [proposal], _ = asyncio.run(proposer(generator, "refine", ("I",)).first(EXAMPLE, attempt=0))
     assert (generator.request.prefill, generator.request.stop) == ("<think>\nI", ("</think>",))
     assert (proposal.text, proposal.rejected) == ("I plan the text.", None)
+
+
+def test_a_prompt_by_part_draws_a_sentence_for_each_share_of_the_answer():
+    class Echo:
+        async def generate(self, requests):
+            shown = [(r.messages[0].content, r.prefill) for r in requests]
+            seen.extend(shown)
+            text = " with it. And more"
+            return [[Response(text=text, finish_reason="length") for _ in r.seeds] for r in requests]
+
+    seen = []
+    prompt = Prompt("part {part}", ("I open", "Then I go on", "I end"), None)
+    layout = Layout("think", FakeTokenizer())
+    asking = Proposer(Echo(), lambda language: PromptSet(prompt, prompt, ""), layout, SearchConfig(), seed=3)
+    example = Example(id="e", query="q", answer="Rain fell hard. Snow came down. Wind rose up.")
+    proposals, _ = asyncio.run(asking.first(example, attempt=0))
+    assert seen == [
+        ("part Rain fell hard.", "I open"),
+        ("part Snow came down.", "Then I go on"),
+        ("part Wind rose up.", "I end"),
+    ]
+    assert {p.text for p in proposals} == {"I open with it. Then I go on with it. I end with it."}
+    seen.clear()
+    trajectory = Trajectory(("One here. ", "Two here. ", "Three here."))
+    rewrites, _ = asyncio.run(asking.rewrite(example, trajectory, 2))
+    assert seen == [("part Wind rose up.", "I end")]
+    assert {p.text for p in rewrites} == {"I end with it."}
 
 
 def test_seeds_depend_on_run_example_and_segment_only():

@@ -83,13 +83,13 @@ def run(search, recorded=()):
     return asyncio.run(collect())
 
 
-SCRIPT = dict(
-    first=["One bad plan here. Two plain words.", "One plan here now. Two plain words."],
-    rewrites={
+SCRIPT = {
+    "first": ["One bad plan here. Two plain words.", "One plan here now. Two plain words."],
+    "rewrites": {
         "One plan here now.": ["One good plan here.", "One bad plan."],
         "Two plain words.": ["Two bad words.", "Two worse bad words."],
     },
-)
+}
 
 
 def test_every_score_is_kept_only_if_it_is_lower():

@@ -8,7 +8,19 @@ from reer import segment
 from reer.leak import words
 
 PIECES = st.sampled_from(
-    ["I will begin. ", "A word", "\n\n", "\n", "  ", "Mr. Smith came! ", "“Really?” ", "好的。然后", "\t\n \n", "…", "x" * 40]
+    [
+        "I will begin. ",
+        "A word",
+        "\n\n",
+        "\n",
+        "  ",
+        "Mr. Smith came! ",
+        "“Really?” ",
+        "好的。然后",
+        "\t\n \n",
+        "…",
+        "x" * 40,
+    ]
 )
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join))
 
@@ -22,6 +34,18 @@ def test_join_of_split_is_the_text(text, min_words, max_words):
 def test_no_segment_is_too_short_unless_it_is_the_only_one(text, min_words, max_words):
     segments = segment.split(text, min_words, max_words)
     assert len(segments) <= 1 or all(len(words(piece)) >= min_words for piece in segments)
+
+
+@given(TEXTS, st.integers(1, 9))
+def test_parts_lose_nothing_and_are_never_too_many(text, n):
+    found = segment.parts(text, n)
+    assert "".join(found) == text
+    assert len(found) <= n
+
+
+def test_parts_are_about_equal():
+    text = "One two three. Four five six. Seven eight nine. Ten eleven twelve."
+    assert segment.parts(text, 2) == ["One two three. Four five six. ", "Seven eight nine. Ten eleven twelve."]
 
 
 @given(st.text())
@@ -47,7 +71,11 @@ def test_a_long_paragraph_is_cut_at_sentence_ends():
 
 
 def test_chinese_is_cut_at_its_own_sentence_ends():
-    assert segment.split("我先写雪夜。然后写湖心亭。最后写归舟。", 4, 7) == ("我先写雪夜。", "然后写湖心亭。", "最后写归舟。")
+    assert segment.split("我先写雪夜。然后写湖心亭。最后写归舟。", 4, 7) == (
+        "我先写雪夜。",
+        "然后写湖心亭。",
+        "最后写归舟。",
+    )
 
 
 @pytest.mark.parametrize(

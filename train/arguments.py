@@ -4,8 +4,10 @@ What the stage itself decides (folders, seed, mask, precision, device) cannot be
 """
 
 import difflib
+import logging
 import math
 import os
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ def trainer_arguments(config: SftConfig, dtype: str) -> "SFTConfig":
     Raises:
         ConfigError: an unknown key, one that the stage sets itself, or a value that trl refuses.
     """
+    _quiet()
     import torch
     from trl import SFTConfig
 
@@ -97,6 +100,12 @@ def optimiser_steps(args: "SFTConfig", examples: int) -> int:
     batches = math.ceil(examples / (args.train_batch_size * args.world_size))
     per_epoch = max(1, math.ceil(batches / args.gradient_accumulation_steps))
     return int(math.ceil(args.num_train_epochs * per_epoch))
+
+
+def _quiet() -> None:
+    """Two notices no user can act on: trl and peft use a name that transformers renamed; deepspeed finds no GPU."""
+    warnings.filterwarnings("ignore", r"`\w*gradient_checkpointing\w*` is deprecated", FutureWarning)
+    logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 
 def _refuse_unknown(given: dict[str, Any], owner: type, prefix: str) -> None:

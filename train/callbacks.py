@@ -41,6 +41,11 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 class QuietProgress(ProgressCallback):  # type: ignore[misc]
     """The trainer's own bar, with the loss beside it instead of a printed dict per step."""
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description("sft")
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if self.training_bar is not None and logs and "loss" in logs:
             self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}")

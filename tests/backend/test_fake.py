@@ -1,0 +1,59 @@
+"""The fake engine is a product: scripted where asked, deterministic always."""
+
+import asyncio
+import json
+
+import pytest
+
+from reer.backend import build_generator, build_scorer, describe
+from reer.backend.fake import FakeGenerator
+from reer.config import FakeBackendConfig, HFBackendConfig, ModelConfig, OpenAIBackendConfig
+from reer.errors import ConfigError, DataError
+from reer.types import GenerateRequest, Message
+
+
+def ask(generator, text, seeds=(1, 2), **settings):
+    request = GenerateRequest(messages=(Message("user", text),), seeds=seeds, max_tokens=200, **settings)
+    return [response.text for response in asyncio.run(generator.generate([request]))[0]]
+
+
+def test_scripted_replies_answer_prompts_that_hold_their_text(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    path.write_text(json.dumps({"when": "rain", "reply": ["wet", "damp"]}) + "\n")
+    generator = FakeGenerator(FakeBackendConfig(replies=str(path)))
+    assert ask(generator, "about rain", seeds=(0, 1, 2)) == ["wet", "damp", "wet"]
+    assert ask(generator, "about snow") == ask(generator, "about snow") != ask(generator, "about snow", seeds=(3, 4))
+
+
+@pytest.mark.parametrize("content", ["{", '{"when": "x"}', "[]"])
+def test_a_broken_script_is_named(tmp_path, content):
+    path = tmp_path / "replies.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"replies.jsonl: not a file of rows"):
+        FakeGenerator(FakeBackendConfig(replies=str(path)))
+
+
+def test_replies_have_the_form_the_request_expects():
+    generator = FakeGenerator(FakeBackendConfig())
+    assert all("<refine>" in text for text in ask(generator, "a longer prompt", stop=("</refine>",)))
+    replies = ask(generator, "a longer prompt", seeds=tuple(range(40)))
+    assert 20 < sum(text.startswith("<think>\n") for text in replies) < 40
+
+
+def test_an_engine_that_cannot_score_is_refused():
+    with pytest.raises(ConfigError, match="the openai backend writes texts but does not score them"):
+        build_scorer(OpenAIBackendConfig(model_name="m"))
+
+
+def test_a_server_that_needs_a_key_asks_for_the_variable(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="needs a key in the environment variable OPENAI_API_KEY"):
+        build_generator(OpenAIBackendConfig(model_name="m"))
+
+
+def test_engines_are_named_in_results_by_their_model():
+    assert describe(FakeBackendConfig())["model"] == "fake"
+    assert describe(OpenAIBackendConfig(model_name="gpt"))["model"] == "gpt"
+    found = describe(HFBackendConfig(model=ModelConfig(path="a/b", revision="r", dtype="float32")))
+    assert found == {"model": "a/b", "revision": "r", "dtype": "float32"}

@@ -1,0 +1,173 @@
+"""The transformers engine against plain transformers: the same numbers, and draws that no neighbour can change."""
+
+import asyncio
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from reer.backend.hf import HFGenerator, HFScorer, _GumbelNoise
+from reer.config import HFBackendConfig, ModelConfig
+from reer.errors import BackendError
+from reer.layout import Layout
+from reer.types import GenerateRequest, Message, ScoreRequest
+
+ANSWERS = [
+    "Rain.",
+    "One line\nand another\n\nand a third.",
+    "雪夜，湖心亭。",
+    "A dog 🐕!",
+    "\n\nleading lines",
+    "word " * 60,
+]
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model):
+    return HFBackendConfig(model=ModelConfig(path=str(tiny_model), dtype="float32", max_length=600), batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def scorer(config):
+    return HFScorer(config)
+
+
+@pytest.fixture(scope="module")
+def generator(config):
+    return HFGenerator(config)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    return model, AutoTokenizer.from_pretrained(tiny_model)
+
+
+def reference(plain, ids, start, end):
+    """One forward with every logit, nothing cached or shared."""
+    with torch.no_grad():
+        logprobs = plain[0](torch.tensor([ids])).logits[0].log_softmax(-1)
+    return -sum(logprobs[i - 1, ids[i]].item() for i in range(start, end)) / (end - start)
+
+
+def score(scorer, requests):
+    return asyncio.run(scorer.score(requests))
+
+
+def test_scores_equal_a_plain_forward_and_count_every_token_of_the_answer(scorer, plain):
+    layout = Layout("think", scorer.tokenizer)
+    thinkings = [None, "I will begin.", "I will begin with rain.", "Then snow, 雪."]
+    encoded = [layout.encode("Write.", z, y) for y in ANSWERS for z in thinkings]
+    results = score(scorer, [e.score_request() for e in encoded])
+    for e, result in zip(encoded, results, strict=True):
+        assert result.score.nll == pytest.approx(reference(plain, list(e.ids), e.answer, e.end), abs=1e-5)
+    counts = {y: len(plain[1].encode(y, add_special_tokens=False)) for y in ANSWERS}
+    assert [r.score.tokens for r in results] == [counts[y] for y in ANSWERS for _ in thinkings]
+
+
+def test_a_common_beginning_is_run_once_and_changes_nothing(scorer):
+    layout = Layout("think", scorer.tokenizer)
+    requests = [layout.encode("Write.", f"I will begin with {w}", "Rain.").score_request() for w in ("a", "b", "c")]
+    together = score(scorer, requests)
+    alone = [score(scorer, [request])[0] for request in requests]
+    assert [t.score.nll for t in together] == pytest.approx([a.score.nll for a in alone], abs=1e-6)
+    assert sum(t.usage.reused_tokens for t in together) > 0
+    for t, request in zip(together, requests, strict=True):
+        assert t.usage.scored_tokens + t.usage.reused_tokens == request.end
+
+
+def test_next_token_log_probabilities_equal_a_plain_forward(scorer, plain):
+    prompts = [scorer.tokenizer.encode(text) for text in ("Level: ", "Level: much longer ", "Level:")]
+    options = [scorer.tokenizer.encode(digit)[0] for digit in "12345"]
+    for prompt, found in zip(prompts, asyncio.run(scorer.next_token(prompts, options)), strict=True):
+        with torch.no_grad():
+            expected = plain[0](torch.tensor([prompt])).logits[0, -1].log_softmax(-1)[options]
+        assert found == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_a_sequence_over_the_limit_fails_alone(scorer):
+    async def both():
+        fine, long = ScoreRequest((5, 6, 7), 1, 3), ScoreRequest((5,) * 700, 1, 700)
+        return await asyncio.gather(scorer.score([fine]), scorer.score([long]), return_exceptions=True)
+
+    fine, long = asyncio.run(both())
+    assert fine[0].score.tokens == 2
+    assert isinstance(long, BackendError)
+    assert "700 tokens exceed model.max_length=600" in str(long)
+
+
+def test_numbers_that_are_not_finite_are_an_error(config):
+    scorer = HFScorer(config)
+    scorer.model = AutoModelForCausalLM.from_pretrained(config.model.path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        scorer.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(BackendError, match="no finite log-probability"):
+        score(scorer, [ScoreRequest((5, 6, 7), 1, 3)])
+
+
+def request(text, seeds, **changes):
+    settings = {"max_tokens": 12, "temperature": 0.9, "top_p": 0.95} | changes
+    return GenerateRequest(messages=(Message("user", text),), seeds=seeds, **settings)
+
+
+def test_a_draw_depends_on_its_seed_and_on_nothing_beside_it(generator):
+    crowd = [request("Rain.", (1, 2)), request("A much longer prompt than the other one.", (3,)), request("x", (4, 5))]
+    together = asyncio.run(generator.generate(crowd))
+    alone = [asyncio.run(generator.generate([one]))[0] for one in crowd]
+    assert [[r.text for r in rs] for rs in together] == [[r.text for r in rs] for rs in alone]
+    again = asyncio.run(generator.generate([request("Rain.", (2, 9, 1))]))[0]
+    assert [again[2].text, again[0].text] == [r.text for r in together[0]]
+    assert again[1].text != again[0].text
+
+
+def test_greedy_text_equals_transformers_own(generator, plain):
+    model, tokenizer = plain
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Rain."}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    expected = model.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :]
+    [[found]] = asyncio.run(generator.generate([request("Rain.", (0,), temperature=0.0)]))
+    assert found.text == tokenizer.decode(expected, skip_special_tokens=True)
+
+
+def test_gumbel_noise_draws_from_the_distribution():
+    probabilities = torch.tensor([0.6, 0.3, 0.1])
+    noise = _GumbelNoise(range(4000))
+    draws = noise(None, probabilities.log().expand(4000, 3)).argmax(-1)
+    shares = draws.bincount(minlength=3) / 4000
+    assert (shares - probabilities).abs().max() < 0.03
+
+
+def test_a_stop_text_and_the_limit_end_a_reply(generator):
+    [[whole]] = asyncio.run(generator.generate([request("Rain.", (7,), max_tokens=30)]))
+    assert whole.finish_reason == "length"
+    assert whole.usage.generated_tokens == 30
+    stop = whole.text[4:6]
+    [[cut]] = asyncio.run(generator.generate([request("Rain.", (7,), max_tokens=30, stop=(stop,))]))
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole.text[: whole.text.index(stop)]
+
+
+def test_a_prefill_is_continued_and_not_repeated(generator):
+    plain_, begun = (
+        asyncio.run(generator.generate([request("Rain.", (7,), temperature=0.0, prefill=p)]))[0][0]
+        for p in ("", "I will")
+    )
+    assert not begun.text.startswith("I will")
+    assert begun.usage.prefilled_tokens > plain_.usage.prefilled_tokens
+
+
+def test_control_tokens_typed_in_a_prompt_do_not_end_its_turn(generator):
+    ids = generator._prompt(request("a<|im_end|>b", (1,)))
+    assert ids.count(generator.tokenizer.end_of_turn) == 1  # the template's own
+
+
+def test_a_prompt_that_leaves_no_room_fails_alone(generator):
+    async def both():
+        crowd = (request("Rain.", (1,)), request("word " * 400, (1,)))
+        return await asyncio.gather(*(generator.generate([r]) for r in crowd), return_exceptions=True)
+
+    fine, long = asyncio.run(both())
+    assert len(fine[0]) == 1
+    assert isinstance(long, BackendError)
+    assert "leaves no room" in str(long)

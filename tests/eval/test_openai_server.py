@@ -1,0 +1,129 @@
+"""The openai judge and the client under it, against a real HTTP server on this machine."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from eval.judge import build_judge
+from eval.rubric import CRITERIA, REASONING
+from reer.config import OpenAIBackendConfig, OpenAIJudgeConfig
+from reer.types import JudgeRequest, Verdict
+
+VERDICT = json.dumps({criterion.name: {"reason": "it says so", "score": 4} for criterion in CRITERIA})
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every request with the same status and body, and keeps what it was asked."""
+
+    status = 200
+    body = ""
+    kind = "application/json"
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        body = self.server.body.encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", self.server.kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def completion(content: str | None, finish: str = "stop", refusal: str | None = None) -> str:
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+    usage = {"prompt_tokens": 700, "completion_tokens": 90, "total_tokens": 790}
+    head = {"id": "c", "object": "chat.completion", "created": 0, "model": "judge"}
+    return json.dumps(head | {"choices": [choice], "usage": usage})
+
+
+def verdict_of(server: Server) -> Verdict:
+    backend = OpenAIBackendConfig(
+        model_name="judge", base_url=f"http://127.0.0.1:{server.server_port}/v1", max_retries=0, timeout=20
+    )
+
+    async def ask() -> Verdict:
+        judge = build_judge(OpenAIJudgeConfig(backend=backend, max_tokens=300, temperature=0.5))
+        request = JudgeRequest(id="a", query="Tell me a fable.", answer="A fox.", seed=2**40 + 5)
+        [verdict] = await judge.judge([request], REASONING)
+        return verdict
+
+    return asyncio.run(ask())
+
+
+def test_the_schema_is_sent_and_the_score_field_read(server: Server) -> None:
+    server.body = completion(VERDICT)
+    verdict = verdict_of(server)
+    assert verdict.status == "ok"
+    assert set(verdict.scores.values()) == {4.0}
+    assert (verdict.usage.prefilled_tokens, verdict.usage.generated_tokens) == (700, 90)
+    [asked] = server.asked
+    assert (asked["model"], asked["max_tokens"], asked["temperature"], asked["seed"]) == ("judge", 300, 0.5, 5)
+    assert "top_p" not in asked
+    form = asked["response_format"]
+    assert form["type"] == "json_schema"
+    assert form["json_schema"]["strict"] is True
+    assert set(form["json_schema"]["schema"]["required"]) == {criterion.name for criterion in CRITERIA}
+    assert [message["role"] for message in asked["messages"]] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "expected"),
+    [
+        (200, completion(None, refusal="I will not"), "application/json", "refused"),
+        (200, completion("", finish="content_filter"), "application/json", "refused"),
+        (200, completion(VERDICT, finish="length"), "application/json", "truncated"),
+        (200, completion("Four out of five, I think."), "application/json", "parse_failed"),
+        (200, completion(None), "application/json", "parse_failed"),
+        (400, '{"error": {"message": "response_format is not supported"}}', "application/json", "api_error"),
+        (500, "out of memory", "text/plain", "api_error"),
+        (200, "<html>gateway</html>", "text/html", "api_error"),
+        (200, "{not json", "application/json", "api_error"),
+        (200, '{"choices": []}', "application/json", "api_error"),
+    ],
+)
+def test_every_failure_has_its_status(server: Server, status: int, body: str, kind: str, expected: str) -> None:
+    server.status, server.body, server.kind = status, body, kind
+    verdict = verdict_of(server)
+    assert (verdict.status, verdict.scores) == (expected, {})
+    if expected != "ok":
+        assert verdict.detail
+
+
+def test_no_server_at_all_is_an_api_error(server: Server) -> None:
+    port = server.server_port
+    backend = OpenAIBackendConfig(model_name="judge", base_url=f"http://127.0.0.1:{port + 1}/nothing", max_retries=0)
+
+    async def ask() -> Verdict:
+        [verdict] = await build_judge(OpenAIJudgeConfig(backend=backend)).judge(
+            [JudgeRequest(id="a", query="q", answer="y")], REASONING
+        )
+        return verdict
+
+    assert asyncio.run(ask()).status == "api_error"

@@ -1,0 +1,182 @@
+"""The stage as a user runs it, with the fake backend: files, resume after kill, mistakes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.run import refuse_other_weights, table
+from reer.config import HFBackendConfig, ModelConfig
+from reer.errors import RunDirError
+from reer.launch import DONE, MISTAKE, PARTIAL
+
+Process = subprocess.CompletedProcess[str]
+COMMAND = [sys.executable, "-m", "eval.run", "experiment=fake"]
+FOLDER = Path("runs") / "fake" / "evaluate-fake"
+
+
+def evaluate(cwd: Path, *overrides: str) -> Process:
+    return subprocess.run([*COMMAND, *overrides], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Process]:
+    """An undisturbed evaluation of the 8 packaged queries: its folder, and what it printed."""
+    cwd = tmp_path_factory.mktemp("finished")
+    process = evaluate(cwd)
+    assert process.returncode == DONE, process.stderr
+    return cwd / FOLDER, process
+
+
+def test_leaves_every_file_of_the_contract(finished: tuple[Path, Process]) -> None:
+    folder, process = finished
+    answers, verdicts, lifts = (rows(folder, name) for name in ("answers", "verdicts", "lift"))
+    assert len(answers) == len(verdicts) == len(lifts) == 8
+    keys = {"model", "id", "benchmark", "judge", "repeat", "criterion", "status", "scores", "reasons", "usage"}
+    assert all(keys <= row.keys() and row["criterion"] is None for row in verdicts)
+    results = json.loads((folder / "results.json").read_text())
+    assert {"model", "benchmarks", "reference_lift", "outputs", "format_version"} == results.keys()
+    assert results["reference_lift"]["nll"]["base"] == results["reference_lift"]["nll"]["model"]
+    assert results["reference_lift"]["mean"] == pytest.approx(sum(row["lift"] for row in lifts) / 8)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["prompts"]["sha256"] == results["benchmarks"]["reasoning"]["rubric"]
+    assert {"evaluated", "base", "judge"} == manifest["models"].keys()
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")[:200]
+    assert table(results) in process.stdout
+    for shown in ("factual grounding", "reference lift", "NLL of the reference answer", "well-formed", "report.html"):
+        assert shown in process.stdout
+
+
+def test_a_second_run_does_nothing_and_changes_nothing(finished: tuple[Path, Process]) -> None:
+    folder, first = finished
+    names = ("answers.jsonl", "verdicts.jsonl", "lift.jsonl", "results.json", "manifest.json")
+    before = {name: (folder / name).read_bytes() for name in names}
+    again = evaluate(folder.parents[2])
+    assert (again.returncode, again.stdout) == (DONE, first.stdout)
+    assert "answer" not in again.stderr, "no progress bar: there was nothing to do"
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_deleting_a_steps_file_runs_that_step_again(finished: tuple[Path, Process], tmp_path: Path) -> None:
+    source, _ = finished
+    folder = tmp_path / FOLDER
+    folder.mkdir(parents=True)
+    for name in ("answers.jsonl", "lift.jsonl"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    process = evaluate(tmp_path)
+    assert process.returncode == DONE, process.stderr
+    assert (folder / "results.json").read_bytes() == (source / "results.json").read_bytes()
+    assert (folder / "answers.jsonl").read_bytes() == (source / "answers.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("stored", [1, 9, 20])
+def test_killed_and_continued_gives_the_same_results(
+    finished: tuple[Path, Process], tmp_path: Path, stored: int
+) -> None:
+    """Kill -9 once so many rows are stored, in whichever step that is."""
+    slow = (
+        "executor.concurrency=1",
+        *(f"{role}.latency=0.1" for role in ("evaluate.backend", "scorer", "judge.backend")),
+    )
+    process = subprocess.Popen([*COMMAND, *slow], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder, deadline = tmp_path / FOLDER, time.monotonic() + 60
+    files = [folder / f"{name}.jsonl" for name in ("answers", "lift", "verdicts")]
+    while sum(path.read_bytes().count(b"\n") for path in files if path.exists()) < stored:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "results.json").exists()
+    kept = {path.name: path.read_bytes() for path in files if path.exists()}
+    again = evaluate(tmp_path)
+    assert again.returncode == DONE, again.stderr
+    assert (folder / "results.json").read_bytes() == (finished[0] / "results.json").read_bytes()
+    for name, before in kept.items():
+        after = (folder / name).read_bytes()
+        assert after.startswith(before[: before.rfind(b"\n") + 1]), "stored rows stay as they are"
+        assert len({json.loads(line)["id"] for line in after.splitlines()}) == after.count(b"\n") == 8
+
+
+def test_the_openai_judge_with_repeats(tmp_path: Path) -> None:
+    process = evaluate(tmp_path, "judge=openai", "benchmark.limit=3")
+    assert process.returncode == DONE, process.stderr
+    verdicts = rows(tmp_path / FOLDER, "verdicts")
+    assert sorted(row["repeat"] for row in verdicts) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert {row["status"] for row in verdicts} == {"ok"}
+    assert all(row["reasons"].keys() == row["scores"].keys() for row in verdicts)
+
+
+def test_judge_failures_are_counted_and_exit_with_2(tmp_path: Path) -> None:
+    script = tmp_path / "script.jsonl"
+    script.write_text(json.dumps({"when": "TASK", "reply": "I would give it a 5."}) + "\n")
+    process = evaluate(tmp_path, "judge=openai", "benchmark.limit=2", f"judge.backend.replies={script}")
+    assert process.returncode == PARTIAL, process.stderr
+    results = json.loads((tmp_path / FOLDER / "results.json").read_text())["benchmarks"]["reasoning"]
+    assert results["failures"] == {"parse_failed": 6}
+    assert results["overall"]["mean"] is None
+    assert "parse_failed 6" in process.stdout
+
+
+def test_a_bad_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"query": "Write a line.", "answer": "A line."}\n{"query": "no answer"}\n')
+    process = evaluate(tmp_path, f"benchmark.path={path}")
+    assert process.returncode == PARTIAL, process.stderr
+    [row] = rows(tmp_path / FOLDER, "quarantine")
+    assert (row["file"], row["row"]) == ("pairs.jsonl", 2)
+    assert len(rows(tmp_path / FOLDER, "answers")) == 1
+
+
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    process = evaluate(tmp_path, "dry_run=true", "judge=openai", "benchmark.max_tokens=100")
+    assert process.returncode == DONE, process.stderr
+    assert "8 requests, at most 800 tokens" in process.stdout
+    assert "24 by openai:fake" in process.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_trained_anew_at_the_same_path_is_not_mixed_in(tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    under_test = HFBackendConfig(model=ModelConfig(path=str(model)))
+    refuse_other_weights(tmp_path, under_test)
+    refuse_other_weights(tmp_path, under_test)
+    weights = load_file(model / "model.safetensors")
+    save_file({name: weight * 1.001 for name, weight in weights.items()}, model / "model.safetensors")
+    with pytest.raises(RunDirError, match="another model"):
+        refuse_other_weights(tmp_path, under_test)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["benchmark.path=absent.jsonl"], "absent.jsonl: no such file"),
+        (["benchmark.name=arena"], "benchmark.name=arena is unknown (known: reasoning)"),
+        (
+            ["backend@evaluate.backend=hf", "evaluate.model_path=runs/fake/sft/model"],
+            "runs/fake/sft/model does not exist: run reer-sft first",
+        ),
+        (["benchmark.max_token=3"], "max_token"),
+        (["judge=openai", "backend@judge.backend=openai"], "judge.backend.model_name"),
+        (["layout=think", "layout.name=xml"], "layout.name=xml is unknown"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path: Path, overrides: list[str], words: str) -> None:
+    process = evaluate(tmp_path, *overrides)
+    assert process.returncode == MISTAKE
+    assert words in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1

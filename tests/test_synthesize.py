@@ -1,0 +1,200 @@
+"""The stage as a user runs it: contract of its files, bad rows, interruption, kill -9, two processes."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from reer import launch
+from reer.backend.fake import FakeScorer
+from reer.config import FakeBackendConfig
+from reer.layout import Layout
+
+ROW_KEYS = {
+    "id", "trajectory", "query", "answer", "thinking", "segments", "first", "nll", "answer_tokens", "leak", "steps",
+    "usage", "layout", "generator", "scorer", "source", "licence", "language", "domain", "seed", "format_version",
+}  # fmt: skip
+
+
+def synthesize(cwd, *overrides, wait=True):
+    command = [sys.executable, "-m", "reer.synthesize", "experiment=fake", *overrides]
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if not wait:
+        return process
+    process.output, process.errors = process.communicate()
+    return process
+
+
+def rows(cwd, name="fake"):
+    path = Path(cwd) / "runs" / name / "synthesize" / "trajectories.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def events(cwd, name="fake"):
+    path = Path(cwd) / "runs" / name / "synthesize" / "ledger.db"
+    if not path.exists():
+        return []
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+        try:
+            return list(db.execute("SELECT example, n, body FROM events ORDER BY example, n"))
+        except sqlite3.OperationalError:  # not created yet, or held by the running process
+            return []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An undisturbed run over eight pairs."""
+    cwd = tmp_path_factory.mktemp("finished")
+    process = synthesize(cwd, "data.limit=8")
+    assert process.returncode == launch.DONE, process.errors
+    return cwd
+
+
+def test_the_files_keep_their_contract(finished):
+    run_dir = finished / "runs" / "fake" / "synthesize"
+    assert {"config.yaml", "manifest.json", "ledger.db", "summary.json", "report.html"} <= set(os.listdir(run_dir))
+    found = rows(finished)
+    assert len(found) == 8
+    assert all(set(row) == ROW_KEYS for row in found)
+    assert all(row["first"]["thinking"] == "".join(row["first"]["segments"]) for row in found)
+    assert all(row["thinking"] == "".join(row["segments"]) for row in found)
+    assert set(found[0]["steps"][0]) == {"segment", "operation", "before", "candidates", "kept", "nll"}
+    assert pq.read_table(run_dir / "trajectories.parquet").to_pylist() == found
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["examples"] == {"input": 8, "done": 8, "dropped": {}, "failed": 0, "quarantined": 0}
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    assert manifest["inputs"][0]["path"].endswith("pairs.jsonl")
+    assert manifest["prompts"]["sha256"].keys() == {"en"}
+
+
+def test_the_kept_trajectory_never_scores_worse_and_its_number_is_what_scoring_gives(finished):
+    import asyncio
+
+    scorer = FakeScorer(FakeBackendConfig())
+    layout = Layout("think", scorer.tokenizer)
+    for row in rows(finished):
+        request = layout.encode(row["query"], row["thinking"], row["answer"]).score_request()
+        [scored] = asyncio.run(scorer.score([request]))
+        assert scored.score.nll == row["nll"]["final"] <= row["nll"]["first"]
+        assert scored.score.tokens == row["answer_tokens"]
+
+
+def test_steps_tell_how_the_first_thinking_became_the_last(finished):
+    for row in rows(finished):
+        segments, nll = list(row["first"]["segments"]), row["nll"]["first"]
+        for step in row["steps"]:
+            assert step["before"] == segments[step["segment"]]
+            if step["kept"] is not None:
+                candidate = step["candidates"][step["kept"]]
+                assert candidate["nll"] == step["nll"] < nll
+                segments[step["segment"]] = candidate["text"]
+            nll = step["nll"]
+        assert (segments, nll) == (row["segments"], row["nll"]["final"])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished, tmp_path):
+    synthesize(tmp_path, "data.limit=8", "executor.concurrency=3", "generator.latency=0.002")
+    synthesize(tmp_path, "data.limit=8", "name=other", "seed=1")
+    assert rows(tmp_path) == rows(finished)
+    assert [r["thinking"] for r in rows(tmp_path, "other")] != [r["thinking"] for r in rows(finished)]
+
+
+def test_raising_the_limit_extends_a_run(finished, tmp_path):
+    synthesize(tmp_path, "data.limit=3")
+    before = events(tmp_path)
+    process = synthesize(tmp_path, "data.limit=8")
+    assert process.returncode == launch.DONE
+    assert rows(tmp_path) == rows(finished)
+    assert set(before) <= set(events(tmp_path))
+
+
+def test_bad_rows_are_set_aside_counted_and_kept_and_the_exit_code_says_so(tmp_path):
+    good = [{"id": str(n), "query": "Write of rain.", "answer": f"Rain fell {n} times on roofs."} for n in range(3)]
+    lines = [json.dumps(row) for row in good]
+    lines[1:1] = ["{broken", json.dumps({"id": "s", "query": "q", "answer": "ends <|end|> here"})]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    process = synthesize(tmp_path, "data.path=pairs.jsonl")
+    assert process.returncode == launch.PARTIAL
+    assert "3 of 5 kept" in process.output
+    assert len(rows(tmp_path)) == 3
+    path = tmp_path / "runs" / "fake" / "synthesize" / "quarantine.jsonl"
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row.get("id"), row.get("row"), row["reason"]) for row in kept] == [
+        ("s", None, "the answer holds the model's control token <|end|>"),
+        (None, 2, "broken JSON: Expecting property name enclosed in double quotes (column 2)"),
+    ]
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    process = synthesize(tmp_path, "dry_run=true")
+    assert process.returncode == launch.DONE
+    assert "24 examples" in process.output
+    assert not list(tmp_path.iterdir())
+
+
+SLOW = ("generator.latency=0.02", "scorer.latency=0.01")
+
+
+def interrupted(cwd, number, seconds):
+    process = synthesize(cwd, "data.limit=8", *SLOW, wait=False)
+    time.sleep(seconds)
+    process.send_signal(number)
+    process.output, process.errors = process.communicate()
+    return process
+
+
+def started(cwd):
+    """Seconds until a run of this machine has something to interrupt."""
+    begin = time.monotonic()
+    process = synthesize(cwd, "name=probe", "data.limit=8", *SLOW, wait=False)
+    database = cwd / "runs" / "probe" / "synthesize" / "ledger.db-wal"
+    while not (database.exists() and database.stat().st_size > 40_000) and process.poll() is None:
+        time.sleep(0.01)
+    seconds = time.monotonic() - begin
+    process.kill()
+    process.communicate()
+    return seconds
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupted_run_says_so_and_the_same_command_continues(finished, tmp_path, number):
+    process = interrupted(tmp_path, number, started(tmp_path))
+    assert process.returncode == launch.INTERRUPTED
+    assert "interrupted; the same command continues from here" in process.errors
+    assert "Traceback" not in process.errors
+    assert synthesize(tmp_path, "data.limit=8").returncode == launch.DONE
+    assert rows(tmp_path) == rows(finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", range(8))
+def test_kill_9_anywhere_gives_the_same_bytes_after_resuming(finished, tmp_path, n):
+    start = started(tmp_path)
+    killed = interrupted(tmp_path, signal.SIGKILL, start + random.Random(n).uniform(-0.2, 0.6))
+    assert killed.returncode in (-signal.SIGKILL, launch.DONE)
+    before = events(tmp_path)
+    assert synthesize(tmp_path, "data.limit=8").returncode == launch.DONE
+    assert set(before) <= set(events(tmp_path))
+    path = Path("runs") / "fake" / "synthesize" / "trajectories.jsonl"
+    assert (tmp_path / path).read_bytes() == (finished / path).read_bytes()
+
+
+def test_two_processes_cannot_work_in_one_run_folder(tmp_path):
+    slow = ["data.limit=8", "generator.latency=0.3"]
+    first = synthesize(tmp_path, *slow, wait=False)
+    wal = tmp_path / "runs" / "fake" / "synthesize" / "ledger.db-wal"
+    while not wal.exists() and first.poll() is None:
+        time.sleep(0.01)
+    second = synthesize(tmp_path, *slow)
+    first.kill()
+    first.communicate()
+    assert second.returncode == launch.MISTAKE
+    assert "another process is working in this run folder" in second.errors

@@ -1,0 +1,307 @@
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reer.backend.models import load_tokenizer
+from reer.config import PeftConfig, SftConfig
+from reer.errors import ConfigError, DataError, RunDirError
+from reer.layout import Layout
+from train.data import prepare, to_rows
+from train.sft import build_trainer, newest_checkpoint, run
+
+Make = Callable[..., SftConfig]
+LORA = PeftConfig(method="lora", args={"r": 4, "lora_alpha": 8, "target_modules": "all-linear"})
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> Iterator[None]:
+    """Two threads wait for each other longer than a tiny model computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trainer_of(config: SftConfig) -> Any:
+    layout = Layout(config.layout.name, load_tokenizer(config.model))
+    return build_trainer(config, layout, prepare(Path(config.data.trajectories), layout, 512).examples, "float32")
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def test_the_trainer_supervises_exactly_the_mask(make_config: Make) -> None:
+    config = make_config()
+    trainer = trainer_of(config)
+    layout = Layout("think", load_tokenizer(config.model))
+    rows = to_rows(prepare(Path(config.data.trajectories), layout, 512).examples, layout.tokenizer.end_of_turn)
+    batch = trainer.data_collator([trainer.train_dataset[n] for n in range(len(rows))])
+    for row, ids, labels in zip(rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+        length = len(row["input_ids"])
+        wanted = [i if m else -100 for i, m in zip(row["input_ids"], row["completion_mask"], strict=True)]
+        assert ids[:length] == row["input_ids"]
+        assert labels == wanted + [-100] * (len(labels) - length)
+
+
+def test_the_loss_is_the_mean_over_supervised_tokens(make_config: Make, tiny_model: Path) -> None:
+    """Against plain transformers: cross-entropy of the labels under the untrained model."""
+    from transformers import AutoModelForCausalLM
+
+    config = make_config({"max_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 0.0})
+    trainer = trainer_of(config)
+    trainer.train()
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    total, tokens = 0.0, 0
+    for row in trainer.train_dataset:
+        labels = torch.tensor(row["labels"][1:])
+        logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+        total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        tokens += int((labels != -100).sum())
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(total / tokens, abs=1e-4)
+
+
+def test_every_weight_changes(make_config: Make) -> None:
+    trainer = trainer_of(make_config())
+    before = weights(trainer.model)
+    trainer.train()
+    after = weights(trainer.model)
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+def test_lora_changes_its_adapters_and_nothing_else(make_config: Make) -> None:
+    trainer = trainer_of(make_config(peft=LORA))
+    before = weights(trainer.model)
+    trainable = {name for name, value in trainer.model.named_parameters() if value.requires_grad}
+    trainer.train()
+    after = weights(trainer.model)
+    assert trainable == {name for name in before if "lora_" in name}
+    assert {name for name in before if not torch.equal(before[name], after[name])} == trainable
+
+
+@pytest.mark.parametrize("peft", [PeftConfig(), LORA], ids=["full", "lora"])
+def test_the_saved_folder_is_the_trained_model_and_stops(make_config: Make, peft: PeftConfig, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    from train.model import save_model
+
+    config = make_config(peft=peft)
+    trainer = trainer_of(config)
+    trainer.train()
+    ids = torch.tensor([trainer.train_dataset[0]["input_ids"]])
+    with torch.no_grad():
+        trained = trainer.model.eval()(ids).logits
+    tokenizer = load_tokenizer(config.model)
+    save_model(trainer.model, tokenizer, tmp_path / "model", "float32")
+    reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert reloaded.dtype == torch.float32
+    torch.testing.assert_close(reloaded(ids).logits, trained, atol=1e-5, rtol=0)
+    assert tokenizer.end_of_turn in GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template == tokenizer.hf.chat_template
+    with torch.no_grad():  # make the end of turn the likeliest token everywhere: generation ends after one
+        reloaded.lm_head.weight = torch.nn.Parameter(torch.zeros_like(reloaded.lm_head.weight))
+        reloaded.lm_head.bias = torch.nn.Parameter(torch.eye(len(tokenizer.hf))[tokenizer.end_of_turn])
+        written = reloaded.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
+    assert written[0, ids.shape[1] :].tolist() == [tokenizer.end_of_turn]
+
+
+def test_full_fine_tuning_in_bfloat16_keeps_float32_weights(make_config: Make, tmp_path: Path) -> None:
+    """Updates at lr 1e-6 are far below what bfloat16 weights could take up."""
+    config = make_config({"learning_rate": 1e-6})
+    config.model.dtype = "bfloat16"
+    layout = Layout("think", load_tokenizer(config.model))
+    examples = prepare(Path(config.data.trajectories), layout, 512).examples
+    trainer = build_trainer(config, layout, examples, "bfloat16")
+    assert trainer.args.bf16
+    before = weights(trainer.model)
+    trainer.train()
+    after = weights(trainer.model)
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    assert run(config) == 0
+    config_json = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config_json["dtype"] == "bfloat16"
+
+
+def test_a_run_leaves_its_contract(make_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_config(held_out=1)
+    assert run(config) == 0
+    folder = tmp_path / "run"
+    summary = json.loads((folder / "summary.json").read_text())
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in metrics] == [1, 2]
+    assert summary["loss"] == {"first": metrics[0]["loss"], "last": metrics[-1]["loss"]}
+    assert (summary["examples"], summary["steps"], summary["held_out"]["examples"]) == (3, 2, 1)
+    assert summary["held_out"]["nll_answer"] > 0
+    assert summary["model"] == str(folder / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    card = (folder / "model" / "README.md").read_text()
+    assert manifest["inputs"][0]["sha256"] in card
+    assert "public domain" in card
+    assert f"loss          {summary['loss']['first']:.3f} -> {summary['loss']['last']:.3f}" in capsys.readouterr().out
+
+
+def test_held_out_nll_is_that_of_the_saved_model(make_config: Make, tmp_path: Path) -> None:
+    """Against plain transformers and the texts, without our layout code."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from train.data import split
+
+    config = make_config(held_out=1)
+    run(config)
+    layout = Layout("think", load_tokenizer(config.model))
+    examples = prepare(Path(config.data.trajectories), layout, 512).examples
+    held_out = split(examples, 1, config.seed)[1][0].id
+    row = next(
+        row
+        for row in map(json.loads, Path(config.data.trajectories).read_text(encoding="utf-8").splitlines())
+        if row["id"] == held_out
+    )
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
+    parts = ["<think>\n", row["thinking"], "\n</think>\n\n", row["answer"]]
+    prompt = f"<|im_start|>user\n{row['query']}<|im_end|>\n<|im_start|>assistant\n"
+    start, *rest = [tokenizer.encode(text, add_special_tokens=False) for text in [prompt, *parts]]
+    block, answer = sum(rest[:3], []), rest[3]
+    logprobs = model(torch.tensor([start + block + answer])).logits[0].log_softmax(-1)
+    nll = [-logprobs[n - 1, token].item() for n, token in enumerate(start + block + answer) if n >= len(start)]
+    measured = json.loads((tmp_path / "run" / "summary.json").read_text())["held_out"]
+    assert measured["nll_thinking"] == pytest.approx(sum(nll[: len(block)]) / len(block), abs=1e-4)
+    assert measured["nll_answer"] == pytest.approx(sum(nll[len(block) :]) / len(answer), abs=1e-4)
+
+
+def test_a_finished_run_is_not_done_again(
+    make_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config()
+    run(config)
+    said = capsys.readouterr().out
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "model").iterdir()}
+    started = time.monotonic()
+    assert run(config) == 0
+    assert time.monotonic() - started < 1
+    assert capsys.readouterr().out == said
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "model").iterdir()} == files
+
+
+def test_other_settings_or_data_on_an_old_folder_are_refused(make_config: Make) -> None:
+    config = make_config()
+    run(config)
+    with pytest.raises(RunDirError, match="trainer.args.learning_rate"):
+        run(make_config({"learning_rate": 0.5}))
+    with Path(config.data.trajectories).open("a") as file:
+        file.write("\n")
+    with pytest.raises(RunDirError, match="was made from another version of .*trajectories.jsonl"):
+        run(config)
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+    from trl import SFTTrainer
+
+    args = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1}
+    whole = make_config(args)
+    whole.run_dir = str(tmp_path / "whole")
+    run(whole)
+
+    def stop_at_third(self: SFTTrainer, *rest: Any, **named: Any) -> Any:
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, *rest, **named)
+
+    step = SFTTrainer.training_step
+    config = make_config(args)
+    with monkeypatch.context() as patch:
+        patch.setattr(SFTTrainer, "training_step", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "checkpoint-3" / "trainer_state.json").unlink()  # as if killed while saving it
+    assert newest_checkpoint(checkpoints) == str(checkpoints / "checkpoint-2")
+    assert run(config) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    wanted = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in wanted], abs=1e-5)
+    a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("run", "whole"))
+    assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in b)
+
+
+def test_dry_run_counts_what_training_does_and_writes_nothing(
+    make_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = {"max_steps": -1, "num_train_epochs": 3, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 3}
+    assert run(make_config(args, dry_run=True)) == 0
+    assert not (tmp_path / "run").exists()
+    said = {line[:17].strip(): line[17:].split()[0] for line in capsys.readouterr().out.splitlines()[:5]}
+    run(make_config(args))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert said["optimiser steps"] == str(summary["steps"]) == "6"
+    assert said["tokens per epoch"] == f"{summary['tokens']:,}"
+
+
+def test_left_out_rows_are_counted_and_named(make_config: Make, trajectories: Path, tmp_path: Path) -> None:
+    with trajectories.open("a") as file:
+        file.write("{\n" + json.dumps({"id": "long", "query": "q", "thinking": "t", "answer": "word " * 600}) + "\n")
+    assert run(make_config()) == 2
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["examples"], summary["dropped"], summary["quarantined"]) == (4, {"too_long": 1}, 1)
+    left_out = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
+    assert [(row["status"], row.get("row"), row.get("id")) for row in left_out] == [
+        ("quarantined", 5, None),
+        ("dropped", None, "long"),
+    ]
+    assert run(make_config()) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ({"learning_rat": 1}, "trainer.args.learning_rat is unknown to SFTConfig: did you mean learning_rate?"),
+        ({"output_dir": "x"}, "trainer.args.output_dir is set by the stage itself"),
+        ({"lr_scheduler_type": "cosin"}, "trainer.args: cosin is not a valid SchedulerType"),
+        ({"loss_type": "best"}, "Invalid `loss_type` best"),
+    ],
+)
+def test_wrong_trainer_arguments_are_one_sentence(
+    make_config: Make, tmp_path: Path, args: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(make_config(args))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "config.yaml").exists()  # the corrected command may use the same folder
+
+
+@pytest.mark.parametrize(
+    ("peft", "sentence"),
+    [
+        (PeftConfig(method="lorra"), "peft.method=lorra is unknown: choose lora or null"),
+        (PeftConfig(method="lora", args={"rank": 4}), "peft.args.rank is unknown to LoraConfig"),
+        (PeftConfig(method="lora", args={"r": 0}), "peft.args: "),
+        (PeftConfig(method="lora", args={"target_modules": ["q_prj"]}), "peft.args.target_modules: "),
+    ],
+)
+def test_wrong_adapters_are_one_sentence(make_config: Make, tmp_path: Path, peft: PeftConfig, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(make_config(peft=peft))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_no_gpu_or_no_data_or_no_folder_is_one_sentence(make_config: Make, tmp_path: Path) -> None:
+    config = make_config()
+    config.data.trajectories = str(tmp_path / "nothing.jsonl")
+    with pytest.raises(DataError, match="nothing.jsonl does not exist"):
+        run(config)
+    config = make_config()
+    config.run_dir = "/dev/null/run"
+    with pytest.raises(RunDirError, match="run_dir=/dev/null/run cannot be written"):
+        run(config)
