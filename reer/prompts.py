@@ -1,7 +1,8 @@
 """Prompt files: Markdown with strict placeholders, in reer/prompts/LANGUAGE/SET/ or a folder of the user's own.
 
 A file has a section `# user` (the message), and may have `# openers` (one beginning of the reply per line, one is
-drawn per request) and `# reply` (the tag whose content is the result; without it the whole reply is).
+drawn per request), `# reply` (the tag whose content is the result; without it the whole reply is) and `# reject`
+(words that only talk of the request itself; a result that holds one is not used).
 
 A message with `{part}` is asked passage by passage: a small model that cannot plan a whole text can still say what
 happens in a few sentences of it. The first thinking then has one sentence per opener, in order, each drawn from its
@@ -16,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from reer.errors import PromptError
+from reer.leak import words
 
 _HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -33,6 +35,7 @@ class Prompt:
     user: str
     openers: tuple[str, ...]
     reply_tag: str | None
+    reject: frozenset[str] = frozenset()
 
     def render(self, **values: str) -> str:
         """Fill the placeholders in one pass, so that braces inside the values stay as they are."""
@@ -74,8 +77,8 @@ def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
     """A prompt from the text of its file."""
     parts = _HEADING.split(_COMMENT.sub("", text))
     sections = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
-    if unknown := sorted(sections.keys() - {"user", "openers", "reply"}):
-        raise PromptError(f"{path}: unknown section '# {unknown[0]}' (known: user, openers, reply)")
+    if unknown := sorted(sections.keys() - {"user", "openers", "reply", "reject"}):
+        raise PromptError(f"{path}: unknown section '# {unknown[0]}' (known: user, openers, reply, reject)")
     if not sections.get("user"):
         raise PromptError(f"{path}: no section '# user'")
     found = set(_PLACEHOLDER.findall(sections["user"]))
@@ -86,7 +89,8 @@ def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
     openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
     if "part" in found and not openers:
         raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
-    return Prompt(sections["user"], openers, sections.get("reply") or None)
+    reject = frozenset(words(sections.get("reject", "")))
+    return Prompt(sections["user"], openers, sections.get("reply") or None, reject)
 
 
 def _read(path: Path) -> str:

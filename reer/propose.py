@@ -59,9 +59,9 @@ class Proposer:
             values = {"query": example.query, "answer": example.answer, "part": share.strip()}
             drawn.append(self._draw(prompt, opener, values, seeds, self.settings.first))
         pieces = await asyncio.gather(*drawn)
-        wholes = [_joined(sample) for sample in zip(*(proposals for proposals, _ in pieces), strict=True)]
         usage = sum((spent for _, spent in pieces), Usage())
-        return [Proposal(w.text, w.rejected or self._fault(example, w.text)) for w in wholes], usage
+        checked = [[self._checked(example, piece) for piece in proposals] for proposals, _ in pieces]
+        return [self._checked(example, _joined(checked, n)) for n in range(count)], usage
 
     async def rewrite(self, example: Example, trajectory: Trajectory, index: int) -> tuple[list[Proposal], Usage]:
         """`candidates` rewrites of one segment, each with the white space around it kept."""
@@ -97,7 +97,9 @@ class Proposer:
         [responses] = await self.generator.generate([request])
         usage = sum((response.usage for response in responses), Usage())
         proposals = [_result(response, opener, tag) for response in responses]
-        return [_first_sentence(p) for p in proposals] if prompt.by_part else proposals, usage
+        if prompt.by_part:
+            proposals = [_first_sentence(proposal) for proposal in proposals]
+        return [_without(prompt.reject, proposal) for proposal in proposals], usage
 
     def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
         original = trajectory.segments[index]
@@ -110,6 +112,9 @@ class Proposer:
         if fault is None:
             fault = self._fault(example, trajectory.replace(index, text).text)
         return Proposal(text, fault)
+
+    def _checked(self, example: Example, proposal: Proposal) -> Proposal:
+        return proposal if proposal.rejected else replace(proposal, rejected=self._fault(example, proposal.text))
 
     def _fault(self, example: Example, thinking: str) -> str | None:
         """Why a whole trajectory may not be scored, if so."""
@@ -126,10 +131,18 @@ def _at(items: Sequence[str], place: int, count: int) -> str:
     return items[round(place * (len(items) - 1) / max(1, count - 1))]
 
 
-def _joined(pieces: Sequence[Proposal]) -> Proposal:
-    """One trajectory from its sentences; a sentence that could not be had leaves a gap, not a fault."""
-    texts = [piece.text for piece in pieces if piece.rejected is None]
-    return Proposal(" ".join(texts)) if texts else pieces[0]
+def _joined(places: Sequence[Sequence[Proposal]], sample: int) -> Proposal:
+    """The n-th trajectory from the draws of each place. Where the n-th is unusable another draw stands in for it."""
+    usable = [[draw.text for draw in draws if draw.rejected is None] for draws in places]
+    texts = [draws[sample % len(draws)] for draws in usable if draws]
+    return Proposal(" ".join(texts)) if texts else places[0][sample]
+
+
+def _without(reject: frozenset[str], proposal: Proposal) -> Proposal:
+    """Refuse a text that talks of the request instead of the plan."""
+    if proposal.rejected is None and reject & set(leak.words(proposal.text)):
+        return replace(proposal, rejected="prompt_residue")
+    return proposal
 
 
 def _first_sentence(proposal: Proposal) -> Proposal:

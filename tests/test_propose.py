@@ -104,6 +104,16 @@ def test_a_prompt_by_part_draws_a_sentence_for_each_share_of_the_answer():
     assert {p.text for p in rewrites} == {"I end with it."}
 
 
+def test_a_result_that_talks_of_the_request_is_refused():
+    prompt = Prompt("{query}{answer}{before}{segment}{after}", (), None, frozenset({"passage"}))
+    layout = Layout("think", FakeTokenizer())
+    for text, rejected in [("This passage is short.", "prompt_residue"), ("A passing cloud.", None)]:
+        generator = Scripted(text, "stop")
+        asking = Proposer(generator, lambda language: PromptSet(prompt, prompt, ""), layout, SearchConfig(), seed=3)
+        proposals, _ = asyncio.run(asking.rewrite(EXAMPLE, TRAJECTORY, 1))
+        assert {p.rejected for p in proposals} == {rejected}
+
+
 def test_seeds_depend_on_run_example_and_segment_only():
     def seeds(example, index):
         generator = Scripted("x y z.", "stop")

@@ -147,6 +147,28 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_real_model_is_compared_with_its_base(tiny_model: Path, tmp_path: Path) -> None:
+    """The hf backend in every role; the same weights under another path have no lift without thinking."""
+    shutil.copytree(tiny_model, tmp_path / "tuned")
+    roles = (f"model.path={tiny_model}", "model.device=cpu", "evaluate=tuned", f"evaluate.model_path={tmp_path}/tuned")
+    sizes = ("benchmark.limit=2", "benchmark.max_tokens=6", "benchmark.thinking_tokens=6", "benchmark.temperature=1.5")
+    command = [sys.executable, "-m", "eval.run", "name=real", *roles, *sizes]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == DONE, process.stderr
+    folder = tmp_path / "runs" / "real" / "evaluate-tuned"
+    results = json.loads((folder / "results.json").read_text())
+    assert all(
+        1 <= score["mean"] <= 5 for score in results["benchmarks"]["reasoning"]["scores"].values() if score["n_ok"]
+    )
+    assert results["reference_lift"]["n"] == 2, rows(folder, "lift")
+    nll = results["reference_lift"]["nll"]
+    assert nll["base"] == pytest.approx(nll["model"], abs=1e-5)
+    assert results["reference_lift"]["mean"] == pytest.approx(nll["base"] - nll["model_with_thinking"])
+    models = json.loads((folder / "manifest.json").read_text())["models"]
+    assert models["evaluated"]["model"] != models["base"]["model"] == models["judge"]["model"]
+    assert (folder / "weights.json").exists()
+
+
 def test_a_model_trained_anew_at_the_same_path_is_not_mixed_in(tiny_model: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
