@@ -48,7 +48,7 @@ class Proposer:
         self.seed = seed
 
     async def first(self, example: Example, attempt: int) -> tuple[list[Proposal], Usage]:
-        """`first_samples` whole trajectories."""
+        """`first_samples` whole trajectories; drawn by part, the unusable sentences follow them with their reasons."""
         prompt = self.prompts(example.language).initial
         count = self.settings.first_samples
         shares = segment.parts(example.answer, len(prompt.openers)) if prompt.by_part else [example.answer]
@@ -61,7 +61,10 @@ class Proposer:
         pieces = await asyncio.gather(*drawn)
         usage = sum((spent for _, spent in pieces), Usage())
         checked = [[self._checked(example, piece) for piece in proposals] for proposals, _ in pieces]
-        return [self._checked(example, _joined(checked, n)) for n in range(count)], usage
+        if not prompt.by_part:
+            return checked[0], usage
+        wholes = [self._checked(example, _joined(checked, n)) for n in range(count)]
+        return wholes + [piece for draws in checked for piece in draws if piece.rejected], usage
 
     async def rewrite(self, example: Example, trajectory: Trajectory, index: int) -> tuple[list[Proposal], Usage]:
         """`candidates` rewrites of one segment, each with the white space around it kept."""

@@ -104,6 +104,26 @@ def test_a_prompt_by_part_draws_a_sentence_for_each_share_of_the_answer():
     assert {p.text for p in rewrites} == {"I end with it."}
 
 
+def test_an_unusable_sentence_is_replaced_by_another_draw_of_its_place_and_kept_with_its_reason():
+    class Uneven:
+        async def generate(self, requests):
+            [request] = requests
+            texts = [" with snow.", " with"] if request.prefill == "I open" else [" on wind.", " on rain."]
+            return [[Response(text=text, finish_reason="length") for text in texts]]
+
+    prompt = Prompt("{part}", ("I open", "I end"), None)
+    settings = SearchConfig(first_samples=2)
+    layout = Layout("think", FakeTokenizer())
+    asking = Proposer(Uneven(), lambda language: PromptSet(prompt, prompt, ""), layout, settings, seed=3)
+    example = Example(id="e", query="q", answer="Snow came down. Wind rose up.")
+    proposals, _ = asyncio.run(asking.first(example, attempt=0))
+    assert [(p.text, p.rejected) for p in proposals] == [
+        ("I open with snow. I end on wind.", None),
+        ("I open with snow. I end on rain.", None),
+        ("", "empty"),
+    ]
+
+
 def test_a_result_that_talks_of_the_request_is_refused():
     prompt = Prompt("{query}{answer}{before}{segment}{after}", (), None, frozenset({"passage"}))
     layout = Layout("think", FakeTokenizer())

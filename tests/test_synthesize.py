@@ -1,5 +1,6 @@
 """The stage as a user runs it: contract of its files, bad rows, interruption, kill -9, two processes."""
 
+import contextlib
 import json
 import os
 import random
@@ -42,7 +43,7 @@ def events(cwd, name="fake"):
     path = Path(cwd) / "runs" / name / "synthesize" / "ledger.db"
     if not path.exists():
         return []
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         try:
             return list(db.execute("SELECT example, n, body FROM events ORDER BY example, n"))
         except sqlite3.OperationalError:  # not created yet, or held by the running process
