@@ -131,7 +131,7 @@ class LeakConfig:
     """How much of y may stand in z before a candidate is rejected."""
 
     enabled: bool = True
-    longest_run: int = 16
+    longest_run: int = 12
     """Longest run of words (Chinese: characters) of y found in z."""
     containment: float = 0.1
     """Share of y's n-grams found in z."""

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from reer import plots
 from reer.errors import RunDirError, UserError
 from reer.manifest import write_text
+from reer.overview import overview
 from reer.results import Run, read_run
 from reer.views import evaluation_view, search_view, training_view
 
@@ -36,7 +37,9 @@ def main() -> NoReturn:
     options = parser.parse_args()
     try:
         target = options.out or common_folder(options.run_dirs) / "report.html"
-        print(write_page(options.run_dirs, target, options.title))
+        write_page(options.run_dirs, target, options.title)
+        print(overview([read_run(path) for path in options.run_dirs]))
+        print(f"pages                      {target}")
     except UserError as error:
         print(f"reer-report: {error}", file=sys.stderr)
         sys.exit(1)
@@ -146,3 +149,7 @@ def short_path(name: Any) -> str:
 
 def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ LAYERS = [
     ["propose", "estimate"],
     ["search"],
     ["trajectories", "execute"],
-    ["launch", "results", "plots", "views", "report"],
+    ["launch", "results", "overview", "plots", "views", "report"],
     ["synthesize"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

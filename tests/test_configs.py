@@ -91,6 +91,7 @@ def reer(*arguments, cwd, stage="reer.synthesize"):
         ("search=typo", "unknown key search.max_stepz in search/typo.yaml: did you mean search.max_steps?"),
         ("search=wrong", "search.patience in search/wrong.yaml: Value 'x' of type 'str' could not be converted"),
         ("data.path=nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("trainer.args.max_steps=3", "key trainer.args.max_steps is not in the config yet: write +trainer.args.max"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_1(tmp_path, override, sentence):

@@ -338,7 +338,9 @@ def test_the_command_writes_beside_the_run_folders(
 ) -> None:
     assert run_command(monkeypatch, *map(str, chain)) == 0
     target = chain[0].parent / "report.html"
-    assert capsys.readouterr().out.strip() == str(target)
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].split() == ["pages", str(target)]
+    assert "trajectories kept" in said
     assert "<h1>demo</h1>" in target.read_text()
 
 

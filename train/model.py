@@ -9,9 +9,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.models import ChatTokenizer, locate
+from reer.backend.models import ChatTokenizer, explained, locate
 from reer.config import ModelConfig
-from reer.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,10 +26,8 @@ def resolve_dtype(config: ModelConfig) -> str:
         return config.dtype
     from transformers import AutoConfig
 
-    try:
+    with explained(config.path):
         stored = AutoConfig.from_pretrained(locate(config), revision=config.revision).dtype
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
     return str(stored or "float32").removeprefix("torch.")
 
 
@@ -42,12 +39,10 @@ def load_for_training(config: ModelConfig, dtype: str) -> "PreTrainedModel":
     """
     from transformers import AutoModelForCausalLM
 
-    try:
+    with explained(config.path):
         return AutoModelForCausalLM.from_pretrained(
             locate(config), revision=config.revision, dtype=dtype, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
 
 
 def save_model(model: Any, tokenizer: ChatTokenizer, folder: Path, dtype: str) -> None:
@@ -72,8 +67,3 @@ def save_model(model: Any, tokenizer: ChatTokenizer, folder: Path, dtype: str) -
     tokenizer.hf.save_pretrained(made)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
-
-
-def _cannot_load(config: ModelConfig, error: Exception) -> str:
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"model {config.path} cannot be loaded: {first}"

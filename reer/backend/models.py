@@ -6,11 +6,11 @@ Imports torch and transformers only when something is loaded. Never runs code th
 import functools
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reer.config import ModelConfig
 from reer.errors import ModelError
@@ -78,7 +78,7 @@ def break_up(text: str, special_texts: Sequence[str]) -> str:
 def _tokenizer(path: str, revision: str | None) -> ChatTokenizer:
     from transformers import AutoTokenizer
 
-    with _explained(path):
+    with explained(path):
         return ChatTokenizer(AutoTokenizer.from_pretrained(path, revision=revision), path)
 
 
@@ -89,7 +89,7 @@ def _model(path: str, revision: str | None, dtype: str, device: str) -> "PreTrai
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _explained(path):
+    with explained(path):
         model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype, use_safetensors=True)
     return model.to(device).eval()
 
@@ -109,7 +109,12 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
 
 
 @contextmanager
-def _explained(path: str) -> Any:
+def explained(path: str) -> Iterator[None]:
+    """Turn what transformers raises for a model it cannot load into one sentence.
+
+    Raises:
+        ModelError: naming the model, with the first line of the reason.
+    """
     try:
         yield
     except (OSError, ValueError) as error:

@@ -1,0 +1,69 @@
+"""The key numbers of any run folders as a few lines for the terminal: models side by side, intervals in brackets.
+
+Reads what `results` has read; knows nothing of pages.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reer.results import Run
+
+
+def overview(runs: Sequence[Run]) -> str:
+    """A text table; stages that are not among the runs are left out."""
+    lines: list[str] = []
+    for run in runs:
+        if run.stage == "synthesize":
+            lines += _search(run.summary)
+        elif run.stage == "sft":
+            lines += _training(run.summary)
+    evaluated = {str(run.summary.get("model")): run.summary for run in runs if run.stage == "evaluate"}
+    return "\n".join(lines + (_evaluations(evaluated) if evaluated else []))
+
+
+def _search(summary: Mapping[str, Any]) -> list[str]:
+    examples, nll = summary["examples"], summary["nll"]
+    lines = [f"trajectories kept          {examples['done']} of {examples['input']}"]
+    if examples["done"]:
+        lines.append(
+            f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
+            f"{nll['final']:.3f} with the final thinking"
+        )
+    return lines
+
+
+def _training(summary: Mapping[str, Any]) -> list[str]:
+    loss = summary["loss"]
+    return [f"training loss              {loss['first']:.3f} -> {loss['last']:.3f} in {summary['steps']} steps"]
+
+
+def _evaluations(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One row per measure, one column per model."""
+    rows: dict[str, list[str]] = {}
+
+    def add(name: str, value: Any, digits: int = 3, share: bool = False) -> None:
+        rows.setdefault(name, []).append(_shown(value, digits, share))
+
+    for results in models.values():
+        add("reference lift (nats)", results.get("reference_lift"))
+        for name, benchmark in results["benchmarks"].items():
+            for criterion, score in benchmark["scores"].items():
+                add(criterion.replace("_", " "), score, 2)
+            add(f"overall ({name})", benchmark["overall"], 2)
+        add("well-formed", results["outputs"].get("well_formed"), 0, share=True)
+        add("ending in a loop", results["outputs"].get("loop_rate"), 0, share=True)
+        add("words", results["outputs"].get("words"), 0)
+    header = f"{'':<27}" + "".join(f"{model:<26}" for model in models)
+    table = [f"{name:<27}" + "".join(f"{value:<26}" for value in values) for name, values in rows.items()]
+    return [line.rstrip() for line in (header, *table)]
+
+
+def _shown(value: Any, digits: int, share: bool) -> str:
+    """mean [low, high], or a dash where there is none."""
+    if not isinstance(value, Mapping) or value.get("mean") is None:
+        return "-"
+    factor, unit = (100, "%") if share else (1, "")
+    text = f"{factor * value['mean']:.{digits}f}{unit}"
+    if value.get("low") is None:
+        return text
+    return f"{text} [{factor * value['low']:.{digits}f}, {factor * value['high']:.{digits}f}]"
