@@ -161,6 +161,32 @@ class SearchConfig:
 
 
 @dataclass(kw_only=True)
+class FilterConfig:
+    """Which trajectories are dropped after the search, by name (reer/filters.py); null switches a filter off."""
+
+    tags: bool = False
+    """Residue of a prompt's tags."""
+    wrong_language: float | None = None
+    """Least share of words in the answer's script."""
+    min_words: int | None = None
+    max_words: int | None = None
+    lists: float | None = None
+    """Largest share of lines that are list items or end without a sentence."""
+    repetition: float | None = None
+    """Largest share of all trigrams that the three commonest may make up."""
+    exploring_end: float | None = None
+    """Length of the end, as a share of the text, in which nothing may still be doubted or searched for."""
+    past_tense: float | None = None
+    """Most sentences, as a share, that may tell what the writer did."""
+    longest_run: int | None = None
+    """Longest run of the answer's words."""
+    containment: float | None = None
+    """Largest share of the answer's n-grams."""
+    min_gain: float | None = None
+    """Least NLL(y|x) - NLL(y|x, z), in nats per answer token."""
+
+
+@dataclass(kw_only=True)
 class ExecutorConfig:
     """How examples are worked on; changes no result."""
 
@@ -278,6 +304,7 @@ class SynthesizeConfig(RunConfig):
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 

@@ -27,10 +27,13 @@ C = TypeVar("C", bound=RunConfig)
 DONE, MISTAKE, PARTIAL, INTERRUPTED = 0, 1, 2, 130
 
 FREE = (
-    "dry_run", "run_dir", "name", "executor", "tracking",
+    "dry_run", "run_dir", "name", "executor", "tracking", "filter",
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
 )  # fmt: skip
-"""Keys (or last parts of keys) that change no result: an old run folder may be continued with other values."""
+"""Keys (or last parts of keys) that an old run folder may be continued with other values of.
+
+They change no stored event; `filter` only decides what is exported of them, and is applied anew each time.
+"""
 
 
 def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], NoReturn]:

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from reer.errors import PromptError
-from reer.leak import words
+from reer.leak import is_cjk, words
 
 _HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -45,6 +45,11 @@ class Prompt:
     def by_part(self) -> bool:
         """Whether the message shows one passage of the answer at a time."""
         return "{part}" in self.user
+
+    def talks_of_itself(self, text: str) -> bool:
+        """Whether a reply holds one of the rejected words (in Chinese, which has no spaces: anywhere)."""
+        found = set(words(text))
+        return any(word in found or (is_cjk(word) and word in text) for word in self.reject)
 
     def opener(self, seed: int) -> str:
         return self.openers[seed % len(self.openers)] if self.openers else ""
@@ -89,7 +94,7 @@ def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
     openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
     if "part" in found and not openers:
         raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
-    reject = frozenset(words(sections.get("reject", "")))
+    reject = frozenset(sections.get("reject", "").lower().split())
     return Prompt(sections["user"], openers, sections.get("reply") or None, reject)
 
 

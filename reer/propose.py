@@ -102,7 +102,7 @@ class Proposer:
         proposals = [_result(response, opener, tag) for response in responses]
         if prompt.by_part:
             proposals = [_first_sentence(proposal) for proposal in proposals]
-        return [_without(prompt.reject, proposal) for proposal in proposals], usage
+        return [_unless_residue(proposal, prompt) for proposal in proposals], usage
 
     def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
         original = trajectory.segments[index]
@@ -141,9 +141,9 @@ def _joined(places: Sequence[Sequence[Proposal]], sample: int) -> Proposal:
     return Proposal(" ".join(texts)) if texts else places[0][sample]
 
 
-def _without(reject: frozenset[str], proposal: Proposal) -> Proposal:
+def _unless_residue(proposal: Proposal, prompt: Prompt) -> Proposal:
     """Refuse a text that talks of the request instead of the plan."""
-    if proposal.rejected is None and reject & set(leak.words(proposal.text)):
+    if proposal.rejected is None and prompt.talks_of_itself(proposal.text):
         return replace(proposal, rejected="prompt_residue")
     return proposal
 

@@ -19,6 +19,7 @@ from reer.backend import build_generator, build_scorer, describe
 from reer.config import SynthesizeConfig
 from reer.estimate import estimate
 from reer.execute import pending, run_examples
+from reer.filters import of_row, reason_to_drop
 from reer.launch import DONE, PARTIAL, command, open_run_dir
 from reer.layout import Layout
 from reer.ledger import Ledger
@@ -97,18 +98,25 @@ def export(pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger
     """Write what the ledger holds as trajectories, quarantine and summary; returns the summary."""
     outcomes = [(example, *(ledger.outcome(example.id) or ("pending", ""))) for example in pairs.examples]
     states = [(e, State.of(ledger.events(e.id))) for e, status, _ in outcomes if status == "done"]
-    rows = [to_row(example, state, config) for example, state in states]
+    found = [to_row(example, state, config) for example, state in states]
+    reasons = [reason_to_drop(of_row(row), config.filter) for row in found]
+    rows = [row for row, reason in zip(found, reasons, strict=True) if reason is None]
+    dropped = [
+        {"status": "dropped", "id": row["id"], "reason": reason, "thinking": row["thinking"]}
+        for row, reason in zip(found, reasons, strict=True)
+        if reason is not None
+    ]
     refused = [{"status": status, "id": e.id, "reason": why} for e, status, why in outcomes if status != "done"]
     refused += [{"status": "quarantined", **asdict(row)} for row in pairs.quarantined]
     write_jsonl(run_dir / "trajectories.jsonl", rows)
     write_parquet(run_dir / "trajectories.parquet", rows)
-    write_jsonl(run_dir / "quarantine.jsonl", refused)
+    write_jsonl(run_dir / "quarantine.jsonl", refused + dropped)
     counts = Counter(row["status"] for row in refused)
     summary = {
         "examples": {
             "input": len(pairs.examples) + len(pairs.quarantined),
             "done": len(rows),
-            "dropped": {},
+            "dropped": dict(sorted(Counter(row["reason"] for row in dropped).items())),
             "failed": counts["failed"],
             "quarantined": counts["quarantined"],
         },
@@ -146,6 +154,8 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
     page = write_page([run_dir], run_dir / "report.html")
     lost = examples["failed"] + examples["quarantined"]
     print(f"trajectories  {examples['done']} of {examples['input']} kept")
+    if examples["dropped"]:
+        print("dropped       " + ", ".join(f"{reason} {n}" for reason, n in examples["dropped"].items()))
     if lost:
         print(f"              {examples['quarantined']} quarantined, {examples['failed']} failed: see "
               f"{run_dir / 'quarantine.jsonl'}")  # fmt: skip

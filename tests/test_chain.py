@@ -50,7 +50,9 @@ def events(run_dir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", range(3))
-def test_kill_9_with_a_real_model_keeps_committed_steps_and_does_each_example_once(tiny_model, tiny_pairs, tmp_path, n):
+def test_kill_9_with_a_real_model_keeps_committed_steps_and_does_each_example_once(
+    tiny_model, tiny_pairs, tmp_path, n
+):
     overrides = ["name=t", "data=files", f"data.path={tiny_pairs}", f"model.path={tiny_model}", *SHORT]
     overrides += ["executor.concurrency=1", "model.max_length=2048", "search.attempts=20"]
     run_dir = tmp_path / "runs" / "t" / "synthesize"

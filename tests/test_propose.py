@@ -125,9 +125,14 @@ def test_an_unusable_sentence_is_replaced_by_another_draw_of_its_place_and_kept_
 
 
 def test_a_result_that_talks_of_the_request_is_refused():
-    prompt = Prompt("{query}{answer}{before}{segment}{after}", (), None, frozenset({"passage"}))
+    prompt = Prompt("{query}{answer}{before}{segment}{after}", (), None, frozenset({"passage", "这一段"}))
     layout = Layout("think", FakeTokenizer())
-    for text, rejected in [("This passage is short.", "prompt_residue"), ("A passing cloud.", None)]:
+    for text, rejected in [
+        ("This passage is short.", "prompt_residue"),
+        ("A passing cloud.", None),
+        ("我写这一段。", "prompt_residue"),
+        ("我写一段。", None),
+    ]:
         generator = Scripted(text, "stop")
         asking = Proposer(generator, lambda language: PromptSet(prompt, prompt, ""), layout, SearchConfig(), seed=3)
         proposals, _ = asyncio.run(asking.rewrite(EXAMPLE, TRAJECTORY, 1))

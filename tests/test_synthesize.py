@@ -199,3 +199,18 @@ def test_two_processes_cannot_work_in_one_run_folder(tmp_path):
     first.communicate()
     assert second.returncode == launch.MISTAKE
     assert "another process is working in this run folder" in second.errors
+
+
+def test_filters_drop_by_name_keep_what_they_drop_and_can_be_changed_afterwards(finished, tmp_path):
+    process = synthesize(tmp_path, "data.limit=8", "filter.exploring_end=1.0")
+    assert process.returncode == launch.DONE
+    run_dir = tmp_path / "runs" / "fake" / "synthesize"
+    summary = json.loads((run_dir / "summary.json").read_text())
+    doubting = [row for row in rows(finished) if "wait" in row["thinking"].lower()]
+    assert 0 < len(doubting) <= 8
+    assert summary["examples"]["dropped"] == {"exploring_end": len(doubting)}
+    assert len(rows(tmp_path)) == 8 - len(doubting)
+    kept_aside = [json.loads(line) for line in (run_dir / "quarantine.jsonl").read_text().splitlines()]
+    assert [row["thinking"] for row in kept_aside] == [row["thinking"] for row in doubting]
+    synthesize(tmp_path, "data.limit=8")
+    assert rows(tmp_path) == rows(finished)
