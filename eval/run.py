@@ -49,7 +49,8 @@ def run(config: EvaluationConfig) -> int:
         print(planned(pairs, rubric, config))
         return DONE
     engines = Engines(config)
-    run_dir = open_run_dir(config)
+    stored = [Path(config.run_dir) / f"{name}.jsonl" for name in FILES]
+    run_dir = open_run_dir(config, begun=any(path.exists() and path.stat().st_size for path in stored))
     refuse_other_weights(run_dir, engines.under_test)
     with ExitStack() as stack:
         files = {name: stack.enter_context(Rows(run_dir / f"{name}.jsonl")) for name in FILES}

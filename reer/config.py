@@ -146,8 +146,19 @@ class SearchConfig:
     """First trajectories drawn; the best valid one is refined."""
     candidates: int = 4
     """Rewrites drawn per step (K)."""
+    order: str = "forward"
+    """Of the segments in a sweep: forward (the paper's), backward, random, or attribution: the segment whose removal
+    changes the NLL most comes first."""
+    sweeps: int = 1
+    """How often every segment may be visited."""
     max_steps: int = 10
-    """Segments visited, left to right."""
+    """Segments visited in all."""
+    accept: str = "lower"
+    """lower: the best candidate, if it lowers the NLL; random: any of the candidates and the original (a control)."""
+    min_gain: float = 0.0
+    """Nats per token by which a rewrite has to lower the NLL."""
+    max_tokens: int | None = None
+    """Stop an example once it has cost so many tokens, generated, prefilled and scored together."""
     threshold: float = 0.25
     """Stop once the mean NLL of y is below this, in nats per token."""
     patience: int | None = None

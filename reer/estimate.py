@@ -35,17 +35,19 @@ def cost(example: Example, config: SynthesizeConfig) -> Usage:
     query, answer = tokens(example.query), tokens(example.answer)
     thinking = int(THINKING_SHARE * search.first.max_tokens)
     segment = int(TOKENS_PER_WORD * (search.segment.min_words + search.segment.max_words) / 2)
-    steps = min(search.max_steps, max(1, thinking // max(1, segment)))
+    segments = max(1, thinking // max(1, segment))
+    steps = min(search.max_steps, search.sweeps * segments)
+    removals = search.sweeps * segments if search.order == "attribution" else 0
     rewrite = min(search.rewrite.max_tokens, 2 * segment)
     sequence = query + thinking + answer
     return Usage(
-        calls=2 + search.first_samples + steps * (1 + search.candidates),
+        calls=2 + search.first_samples + steps * (1 + search.candidates) + removals,
         generated_tokens=search.first_samples * thinking + steps * search.candidates * rewrite,
         prefilled_tokens=tokens(prompts.initial.user)
         + query
         + answer
         + steps * (tokens(prompts.rewrite.user) + sequence + segment),
-        scored_tokens=query + answer + (search.first_samples + steps * search.candidates) * sequence,
+        scored_tokens=query + answer + (search.first_samples + steps * search.candidates + removals) * sequence,
     )
 
 

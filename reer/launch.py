@@ -66,8 +66,11 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
     return main
 
 
-def open_run_dir(config: RunConfig) -> Path:
+def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
     """Create the run folder, or check that it belongs to this config, and freeze the config in it.
+
+    `begun` says whether the folder holds work already: one in which nothing was done yet (its model was not found,
+    say) may be used with other settings.
 
     Raises:
         RunDirError: it cannot be written, or was made with another value of a key that changes results.
@@ -76,7 +79,7 @@ def open_run_dir(config: RunConfig) -> Path:
     resolved = OmegaConf.create(asdict(config))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if frozen.exists():
+        if frozen.exists() and begun:
             _refuse_other_results(frozen, OmegaConf.load(frozen), resolved)
         temporary = folder / ".config.yaml.tmp"
         OmegaConf.save(resolved, temporary)

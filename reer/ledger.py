@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reer.errors import RunDirError
-from reer.types import Baseline, Candidate, Event, First, Step, Usage
+from reer.types import Attribution, Baseline, Candidate, Event, First, Step, Usage
 
 Status = Literal["done", "failed", "quarantined"]
 
@@ -74,6 +74,8 @@ def decode(kind: str, body: dict[str, Any]) -> Event:
     body["usage"] = Usage(**body["usage"])
     if kind == "Baseline":
         return Baseline(**body)
+    if kind == "Attribution":
+        return Attribution(**body | {"changes": tuple(body["changes"])})
     body["candidates"] = tuple(Candidate(**candidate) for candidate in body["candidates"])
     if kind == "First":
         return First(**body | {"segments": tuple(body["segments"])})

@@ -22,9 +22,9 @@ def overview(runs: Sequence[Run]) -> str:
 
 
 def _search(summary: Mapping[str, Any]) -> list[str]:
-    examples, nll = summary["examples"], summary["nll"]
+    examples, nll = summary["examples"], summary.get("nll", {})
     lines = [f"trajectories kept          {examples['done']} of {examples['input']}"]
-    if examples["done"]:
+    if nll.get("final") is not None:
         lines.append(
             f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
             f"{nll['final']:.3f} with the final thinking"
@@ -33,7 +33,9 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _training(summary: Mapping[str, Any]) -> list[str]:
-    loss = summary["loss"]
+    loss = summary.get("loss")
+    if not loss:
+        return []
     return [f"training loss              {loss['first']:.3f} -> {loss['last']:.3f} in {summary['steps']} steps"]
 
 

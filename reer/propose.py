@@ -66,11 +66,13 @@ class Proposer:
         wholes = [self._checked(example, _joined(checked, n)) for n in range(count)]
         return wholes + [piece for draws in checked for piece in draws if piece.rejected], usage
 
-    async def rewrite(self, example: Example, trajectory: Trajectory, index: int) -> tuple[list[Proposal], Usage]:
-        """`candidates` rewrites of one segment, each with the white space around it kept."""
+    async def rewrite(
+        self, example: Example, trajectory: Trajectory, index: int, step: int
+    ) -> tuple[list[Proposal], Usage]:
+        """`candidates` rewrites of one segment, each with the white space around it kept; drawn anew in every step."""
         original, count = trajectory.segments[index], len(trajectory.segments)
         prompt = self.prompts(example.language).rewrite
-        seeds = [seed_of(self.seed, example.id, "rewrite", index, n) for n in range(self.settings.candidates)]
+        seeds = [seed_of(self.seed, example.id, "rewrite", step, n) for n in range(self.settings.candidates)]
         opener = _at(prompt.openers, index, count) if prompt.by_part else prompt.opener(seeds[0])
         values = {
             "query": example.query,

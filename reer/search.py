@@ -1,7 +1,7 @@
 """The search: a first trajectory, then one segment after the other, each rewrite kept only if y becomes likelier.
 
 z* = argmin NLL(y | x, z) over thinking z (paper, section 3): start from the best of a few whole trajectories,
-visit the segments from left to right, draw K rewrites of each, and keep the best of {original, rewrites}.
+visit the segments one by one, draw K rewrites of each, and keep the best of {original, rewrites}.
 The search is a stream of events; fed the events already recorded it continues where they end.
 Knows scores and proposals through their protocols; knows nothing of models, files or prompts.
 """
@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from reer import segment
+from reer import policy, segment
 from reer.config import SearchConfig
 from reer.errors import BackendError, ExampleError
 from reer.layout import Layout
+from reer.manifest import seed_of
 from reer.propose import Proposal, Proposer
 from reer.types import (
+    Attribution,
     Baseline,
     Candidate,
     Event,
@@ -36,6 +38,8 @@ class State:
 
     baseline: Baseline | None = None
     first: First | None = None
+    attributions: list[Attribution] = field(default_factory=list)
+    """One per sweep, where the order asks for it."""
     steps: list[Step] = field(default_factory=list)
     trajectory: Trajectory = Trajectory(())
     nll: float = float("inf")
@@ -50,6 +54,9 @@ class State:
     def apply(self, event: Event) -> None:
         if isinstance(event, Baseline):
             self.baseline = event
+            return
+        if isinstance(event, Attribution):
+            self.attributions.append(event)
             return
         self.nll = event.nll
         if isinstance(event, First):
@@ -67,13 +74,16 @@ class State:
 
     @property
     def usage(self) -> Usage:
-        return sum((e.usage for e in (self.baseline, self.first, *self.steps) if e), Usage())
+        events = (self.baseline, self.first, *self.attributions, *self.steps)
+        return sum((event.usage for event in events if event), Usage())
 
 
 class Search:
     """The search of one run: what it draws from, what it scores with, when it stops."""
 
     def __init__(self, proposer: Proposer, scorer: Scorer, layout: Layout, settings: SearchConfig) -> None:
+        """Raises: ConfigError: an unknown order or acceptance."""
+        policy.check(settings.order, settings.accept)
         self.proposer = proposer
         self.scorer = scorer
         self.layout = layout
@@ -96,16 +106,18 @@ class Search:
             state.apply(first)
             yield first
         while not self._finished(state):
-            step = await self._step(example, state)
-            state.apply(step)
-            yield step
+            event = await self._next(example, state)
+            state.apply(event)
+            yield event
 
     def _finished(self, state: State) -> bool:
-        settings = self.settings
+        settings, usage = self.settings, state.usage
+        spent = usage.generated_tokens + usage.prefilled_tokens + usage.scored_tokens
         return (
             state.nll < settings.threshold
-            or len(state.steps) >= min(settings.max_steps, len(state.trajectory.segments))
+            or len(state.steps) >= min(settings.max_steps, settings.sweeps * len(state.trajectory.segments))
             or (settings.patience is not None and state.rejections_in_a_row >= settings.patience)
+            or (settings.max_tokens is not None and spent >= settings.max_tokens)
         )
 
     async def _baseline(self, example: Example) -> Baseline:
@@ -122,7 +134,7 @@ class Search:
             proposals, spent = await self.proposer.first(example, attempt)
             candidates, scored = await self._judge(example, proposals, [p.text for p in proposals])
             drawn, usage = drawn + candidates, usage + spent + scored
-            if (kept := _best(drawn)) is not None:
+            if (kept := policy.best(drawn)) is not None:
                 text, nll = drawn[kept].text, drawn[kept].nll
                 assert nll is not None
                 limits = self.settings.segment
@@ -131,24 +143,38 @@ class Search:
         reasons = ", ".join(sorted({candidate.rejected or "" for candidate in drawn}))
         raise ExampleError(f"no usable first trajectory in {len(drawn)} draws ({reasons})")
 
-    async def _step(self, example: Example, state: State) -> Step:
-        index = len(state.steps)
-        proposals, spent = await self.proposer.rewrite(example, state.trajectory, index)
+    async def _next(self, example: Example, state: State) -> Attribution | Step:
+        n, done = len(state.trajectory.segments), len(state.steps)
+        if self.settings.order == "attribution" and len(state.attributions) <= done // n:
+            return await self._attribute(example, state)
+        seed = self.proposer.seed
+        index = policy.segment_at(self.settings.order, done, n, seed, example.id, state.attributions)
+        return await self._step(example, state, index)
+
+    async def _attribute(self, example: Example, state: State) -> Attribution:
+        """Score y with each segment taken out."""
+        segments = state.trajectory.segments
+        without = ["".join(segments[:n] + segments[n + 1 :]) for n in range(len(segments))]
+        scored = await self._score(example, [text if text.strip() else None for text in without])
+        changes = tuple(abs(s.score.nll - state.nll) if isinstance(s, Scored) else None for s in scored)
+        return Attribution(changes=changes, usage=sum((s.usage for s in scored if isinstance(s, Scored)), Usage()))
+
+    async def _step(self, example: Example, state: State, index: int) -> Step:
+        proposals, spent = await self.proposer.rewrite(example, state.trajectory, index, len(state.steps))
         wholes = [state.trajectory.replace(index, proposal.text).text for proposal in proposals]
         candidates, scored = await self._judge(example, proposals, wholes)
-        best = _best(candidates)
-        nll = state.nll
-        if best is not None and (found := candidates[best].nll) is not None and found < state.nll:
-            nll = found
+        if self.settings.accept == "random":
+            kept = policy.anyone(candidates, seed_of(self.proposer.seed, example.id, "accept", len(state.steps)))
         else:
-            best = None
+            kept = policy.lower(candidates, state.nll, self.settings.min_gain)
+        found = candidates[kept].nll if kept is not None else None
         return Step(
             segment=index,
             operation="rewrite",
             before=state.trajectory.segments[index],
             candidates=tuple(candidates),
-            kept=best,
-            nll=nll,
+            kept=kept,
+            nll=state.nll if found is None else found,
             usage=spent + scored,
         )
 
@@ -178,9 +204,3 @@ class Search:
                 return error
 
         return list(await asyncio.gather(*(one(request) for request in requests)))
-
-
-def _best(candidates: Sequence[Candidate]) -> int | None:
-    """Index of the lowest NLL; the earlier one of equals."""
-    scored = [(c.nll, n) for n, c in enumerate(candidates) if c.nll is not None]
-    return min(scored)[1] if scored else None

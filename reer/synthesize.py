@@ -39,7 +39,7 @@ def run(config: SynthesizeConfig) -> int:
     if config.dry_run:
         print(estimate(pairs.examples, config))
         return DONE
-    run_dir = open_run_dir(config)
+    run_dir = open_run_dir(config, begun=(Path(config.run_dir) / "manifest.json").exists())
     ledger = Ledger(run_dir / "ledger.db")
     try:
         started = time.monotonic()

@@ -125,7 +125,16 @@ class Step:
     usage: Usage
 
 
-Event = Baseline | First | Step
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """Before a sweep ordered by it: how much the NLL of y changes when each segment is taken out."""
+
+    changes: tuple[float | None, ...]
+    """Absolute change in nats per answer token; None where it could not be scored."""
+    usage: Usage
+
+
+Event = Baseline | First | Attribution | Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ LAYERS = [
     ["types", "errors"],
     ["config", "layout", "segment", "ledger", "prompts", "leak", "outputs", "manifest", "diff"],
     ["pairs", "backend", "tracking"],
-    ["propose", "estimate", "filters"],
+    ["propose", "policy", "estimate", "filters"],
     ["search"],
     ["trajectories", "execute"],
     ["launch", "results", "overview", "plots", "views", "report"],

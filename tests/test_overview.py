@@ -47,3 +47,5 @@ def test_every_stage_says_its_key_numbers():
 def test_a_search_that_kept_nothing_has_no_mean():
     summary = {"examples": {"done": 0, "input": 2}, "nll": {"none": None, "first": None, "final": None}}
     assert overview([run("synthesize", summary)]) == "trajectories kept          0 of 2"
+    without = {"examples": summary["examples"]}
+    assert overview([run("synthesize", without), run("sft", {})]) == "trajectories kept          0 of 2"

@@ -37,7 +37,7 @@ def proposer(generator, tag=None, opener=()):
 
 def rewrite(text, finish="stop", tag=None, opener=()):
     generator = Scripted(text, finish)
-    [proposal], _ = asyncio.run(proposer(generator, tag, opener).rewrite(EXAMPLE, TRAJECTORY, 1))
+    [proposal], _ = asyncio.run(proposer(generator, tag, opener).rewrite(EXAMPLE, TRAJECTORY, 1, 1))
     return proposal, generator.request
 
 
@@ -99,7 +99,7 @@ def test_a_prompt_by_part_draws_a_sentence_for_each_share_of_the_answer():
     assert {p.text for p in proposals} == {"I open with it. Then I go on with it. I end with it."}
     seen.clear()
     trajectory = Trajectory(("One here. ", "Two here. ", "Three here."))
-    rewrites, _ = asyncio.run(asking.rewrite(example, trajectory, 2))
+    rewrites, _ = asyncio.run(asking.rewrite(example, trajectory, 2, 2))
     assert seen == [("part Wind rose up.", "I end")]
     assert {p.text for p in rewrites} == {"I end with it."}
 
@@ -135,14 +135,14 @@ def test_a_result_that_talks_of_the_request_is_refused():
     ]:
         generator = Scripted(text, "stop")
         asking = Proposer(generator, lambda language: PromptSet(prompt, prompt, ""), layout, SearchConfig(), seed=3)
-        proposals, _ = asyncio.run(asking.rewrite(EXAMPLE, TRAJECTORY, 1))
+        proposals, _ = asyncio.run(asking.rewrite(EXAMPLE, TRAJECTORY, 1, 1))
         assert {p.rejected for p in proposals} == {rejected}
 
 
 def test_seeds_depend_on_run_example_and_segment_only():
     def seeds(example, index):
         generator = Scripted("x y z.", "stop")
-        asyncio.run(proposer(generator).rewrite(example, TRAJECTORY, index))
+        asyncio.run(proposer(generator).rewrite(example, TRAJECTORY, 1, index))
         return generator.request.seeds
 
     other = Example(id="other", query="QUERY", answer="ANSWER text")

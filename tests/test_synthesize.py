@@ -134,6 +134,14 @@ def test_bad_rows_are_set_aside_counted_and_kept_and_the_exit_code_says_so(tmp_p
     ]
 
 
+def test_a_mistake_found_before_any_work_does_not_tie_the_folder_to_it(tmp_path):
+    wrong = synthesize(tmp_path, "data.limit=1", "prompts.set=nowhere")
+    assert wrong.returncode == launch.MISTAKE
+    assert "prompts.set=nowhere has no folder" in wrong.errors
+    assert synthesize(tmp_path, "data.limit=1").returncode == launch.DONE
+    assert synthesize(tmp_path, "data.limit=1", "seed=7").returncode == launch.MISTAKE
+
+
 def test_a_dry_run_writes_nothing(tmp_path):
     process = synthesize(tmp_path, "dry_run=true")
     assert process.returncode == launch.DONE
