@@ -61,11 +61,11 @@ def _evaluations(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _shown(value: Any, digits: int, share: bool) -> str:
-    """mean [low, high], or a dash where there is none."""
-    if not isinstance(value, Mapping) or value.get("mean") is None:
+    """mean [low, high], the mean alone where there is no interval, or a dash where there is neither."""
+    estimate = value if isinstance(value, Mapping) else {"mean": value}
+    mean, low, high = (estimate.get(key) for key in ("mean", "low", "high"))
+    if mean is None:
         return "-"
     factor, unit = (100, "%") if share else (1, "")
-    text = f"{factor * value['mean']:.{digits}f}{unit}"
-    if value.get("low") is None:
-        return text
-    return f"{text} [{factor * value['low']:.{digits}f}, {factor * value['high']:.{digits}f}]"
+    text = f"{factor * mean:.{digits}f}{unit}"
+    return text if low is None or high is None else f"{text} [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
