@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from tqdm import tqdm
@@ -29,8 +28,8 @@ from reer.prompts import load_set
 from reer.propose import Proposer
 from reer.search import Search, State
 from reer.tracking import open_tracker
-from reer.trajectories import rejections, to_row, write_parquet
-from reer.types import FORMAT_VERSION, Event, Example, Step, Usage
+from reer.trajectories import Tally, TrajectoryFiles, to_row
+from reer.types import Event, Example, Step
 
 
 def run(config: SynthesizeConfig) -> int:
@@ -95,41 +94,29 @@ class _Progress:
 
 
 def export(pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: float) -> dict[str, Any]:
-    """Write what the ledger holds as trajectories, quarantine and summary; returns the summary."""
-    outcomes = [(example, *(ledger.outcome(example.id) or ("pending", ""))) for example in pairs.examples]
-    states = [(e, State.of(ledger.events(e.id))) for e, status, _ in outcomes if status == "done"]
-    found = [to_row(example, state, config) for example, state in states]
-    reasons = [reason_to_drop(of_row(row), config.filter) for row in found]
-    rows = [row for row, reason in zip(found, reasons, strict=True) if reason is None]
-    dropped = [
-        {"status": "dropped", "id": row["id"], "reason": reason, "thinking": row["thinking"]}
-        for row, reason in zip(found, reasons, strict=True)
-        if reason is not None
-    ]
-    refused = [{"status": status, "id": e.id, "reason": why} for e, status, why in outcomes if status != "done"]
-    refused += [{"status": "quarantined", **asdict(row)} for row in pairs.quarantined]
-    write_jsonl(run_dir / "trajectories.jsonl", rows)
-    write_parquet(run_dir / "trajectories.parquet", rows)
-    write_jsonl(run_dir / "quarantine.jsonl", refused + dropped)
-    counts = Counter(row["status"] for row in refused)
-    summary = {
-        "examples": {
-            "input": len(pairs.examples) + len(pairs.quarantined),
-            "done": len(rows),
-            "dropped": dict(sorted(Counter(row["reason"] for row in dropped).items())),
-            "failed": counts["failed"],
-            "quarantined": counts["quarantined"],
-        },
-        "nll": {key: fmean(row["nll"][key] for row in rows) if rows else None for key in ("none", "first", "final")},
-        "steps": {
-            "done": sum(len(state.steps) for _, state in states),
-            "accepted": sum(step.kept is not None for _, state in states for step in state.steps),
-        },
-        "rejected": rejections(state for _, state in states),
-        "usage": asdict(sum((state.usage for _, state in states), Usage())),
-        "seconds": round(seconds + _seconds_before(run_dir), 1),
-        "format_version": FORMAT_VERSION,
-    }
+    """Write what the ledger holds, one example at a time: trajectories, what is left out and why, the summary."""
+    tally = Tally()
+    left_out: list[dict[str, Any]] = [{"status": "quarantined", **asdict(row)} for row in pairs.quarantined]
+    with TrajectoryFiles(run_dir) as files:
+        for example in pairs.examples:
+            status, why = ledger.outcome(example.id) or ("pending", "")
+            if status != "done":
+                left_out.append({"status": status, "id": example.id, "reason": why})
+                continue
+            state = State.of(ledger.events(example.id))
+            tally.add(state)
+            row = to_row(example, state, config)
+            if (name := reason_to_drop(of_row(row), config.filter)) is None:
+                files.write(row)
+                tally.keep(row)
+            else:
+                tally.dropped[name] += 1
+                left_out.append({"status": "dropped", "id": example.id, "reason": name, "thinking": row["thinking"]})
+    tally.refused.update(row["status"] for row in left_out)
+    write_jsonl(run_dir / "quarantine.jsonl", left_out)
+    summary = tally.summary(
+        examples=len(pairs.examples) + len(pairs.quarantined), seconds=round(seconds + _seconds_before(run_dir), 1)
+    )
     write_json(run_dir / "summary.json", summary)
     return summary
 

@@ -129,8 +129,8 @@ def test_bad_rows_are_set_aside_counted_and_kept_and_the_exit_code_says_so(tmp_p
     path = tmp_path / "runs" / "fake" / "synthesize" / "quarantine.jsonl"
     kept = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(row.get("id"), row.get("row"), row["reason"]) for row in kept] == [
-        ("s", None, "the answer holds the model's control token <|end|>"),
         (None, 2, "broken JSON: Expecting property name enclosed in double quotes (column 2)"),
+        ("s", None, "the answer holds the model's control token <|end|>"),
     ]
 
 
