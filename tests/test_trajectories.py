@@ -39,9 +39,14 @@ def test_an_export_that_fails_leaves_the_files_before_it(tmp_path):
     with TrajectoryFiles(tmp_path) as files:
         files.write(row(1))
     before = (tmp_path / "trajectories.jsonl").read_bytes()
-    with pytest.raises(RuntimeError, match="disk"), TrajectoryFiles(tmp_path) as files:
-        files.write(row(2))
-        raise RuntimeError("disk")
+
+    def broken():
+        with TrajectoryFiles(tmp_path) as files:
+            files.write(row(2))
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        broken()
     assert (tmp_path / "trajectories.jsonl").read_bytes() == before
     assert pq.read_table(tmp_path / "trajectories.parquet").num_rows == 1
 
