@@ -32,7 +32,6 @@ class Found:
     """What a filter sees of a trajectory. NLLs are means in nats per answer token."""
 
     thinking: str
-    answer: str
     language: str
     nll_none: float
     nll_final: float
@@ -52,7 +51,6 @@ def of_row(row: Mapping[str, Any]) -> Found:
     """What a filter sees of one object of trajectories.jsonl."""
     return Found(
         thinking=row["thinking"],
-        answer=row["answer"],
         language=row["language"],
         nll_none=row["nll"]["none"],
         nll_final=row["nll"]["final"],

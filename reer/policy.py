@@ -11,7 +11,7 @@ from reer.errors import ConfigError
 from reer.manifest import seed_of
 from reer.types import Attribution, Candidate
 
-Order = Callable[[int, int, "Attribution | None"], list[int]]
+Order = Callable[[int, int, Attribution | None], list[int]]
 """(number of segments, seed of the sweep, attribution of the sweep) -> every segment once."""
 
 

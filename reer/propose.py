@@ -77,11 +77,12 @@ class Proposer:
         values = {
             "query": example.query,
             "answer": example.answer,
-            "part": _at(segment.parts(example.answer, count), index, count).strip(),
             "before": "".join(trajectory.segments[:index]).strip(),
             "segment": original.strip(),
             "after": "".join(trajectory.segments[index + 1 :]).strip(),
         }
+        if prompt.by_part:
+            values["part"] = _at(segment.parts(example.answer, count), index, count).strip()
         texts, usage = await self._draw(prompt, opener, values, seeds, self.settings.rewrite)
         return [self._as_segment(example, trajectory, index, text) for text in texts], usage
 

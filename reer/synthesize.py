@@ -58,6 +58,7 @@ def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_
     scorer = build_scorer(config.scorer)
     layout = Layout(config.layout.name, scorer.tokenizer)
     proposer = Proposer(build_generator(config.generator), prompts, layout, config.search, config.seed)
+    search = Search(proposer, scorer, layout, config.search)
     write_manifest(
         run_dir,
         stage=config.stage,
@@ -67,7 +68,6 @@ def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_
         layout=config.layout.name,
         prompts={"set": config.prompts.set, "sha256": hashes},
     )
-    search = Search(proposer, scorer, layout, config.search)
     with tqdm(total=len(todo) * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
         asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
 

@@ -110,7 +110,7 @@ def arrow_schema() -> Any:
     step = struct(segment=count, operation=text, before=text, candidates=pa.list_(candidate), kept=count, nll=number)
     engine = struct(model=text, revision=text, dtype=text)
     columns = {
-        **dict.fromkeys(("id",), text), "trajectory": count, **dict.fromkeys(("query", "answer", "thinking"), text),
+        "id": text, "trajectory": count, **dict.fromkeys(("query", "answer", "thinking"), text),
         "segments": pa.list_(text), "first": struct(thinking=text, segments=pa.list_(text)),
         "nll": struct(none=number, first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number), "steps": pa.list_(step),

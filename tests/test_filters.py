@@ -15,7 +15,7 @@ PLAN = (
     "The letter lies on the table all along and nobody names it. I will let the clock be heard once. "
     "Then the sister packs, slowly, and I keep her sentences short. The end is the rain on the empty step."
 )
-GOOD = Found(PLAN, "She left.", "en", 3.0, 2.8, Leak(2, 0.0))
+GOOD = Found(PLAN, "en", 3.0, 2.8, Leak(2, 0.0))
 
 
 def limits(name):

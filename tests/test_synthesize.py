@@ -138,6 +138,7 @@ def test_a_mistake_found_before_any_work_does_not_tie_the_folder_to_it(tmp_path)
     wrong = synthesize(tmp_path, "data.limit=1", "prompts.set=nowhere")
     assert wrong.returncode == launch.MISTAKE
     assert "prompts.set=nowhere has no folder" in wrong.errors
+    assert synthesize(tmp_path, "data.limit=1", "search.order=zigzag").returncode == launch.MISTAKE
     assert synthesize(tmp_path, "data.limit=1").returncode == launch.DONE
     assert synthesize(tmp_path, "data.limit=1", "seed=7").returncode == launch.MISTAKE
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 LOGIT_ROWS = 512
-"""Rows of logits alive at once: bounds memory whatever the vocabulary."""
+"""Rows turned into float32 log-probabilities at once. (The model itself still makes all rows of the answer.)"""
 
 
 class HFGenerator:
