@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reer.config import BenchmarkConfig
+from reer.config import BenchmarkConfig, LayoutConfig
 from reer.errors import ConfigError, LayoutError
-from reer.layout import THINK_CLOSE, Encoded, Layout
+from reer.layout import THINK_CLOSE, Encoded, Layout, build_layout
 from reer.manifest import digest, seed_of
 from reer.types import Example, GenerateRequest, Generator, Message, Response, Scorer
 
@@ -31,7 +31,7 @@ async def measure_lift(
     examples: Sequence[Example],
     lifts: Rows,
     engines: Callable[[], LiftEngines],
-    layout_name: str,
+    layout: LayoutConfig,
     *,
     label: str,
     benchmark: BenchmarkConfig,
@@ -47,7 +47,7 @@ async def measure_lift(
     if not missing:
         return {}
     used = engines()
-    layouts = Layout(layout_name, used.model.tokenizer), Layout(layout_name, used.base.tokenizer)
+    layouts = build_layout(layout, used.model.tokenizer), build_layout(layout, used.base.tokenizer)
 
     async def one(id_: str) -> Row:
         example = missing[id_]
@@ -62,7 +62,7 @@ async def _think(
     example: Example, generator: Generator, layout: Layout, benchmark: BenchmarkConfig, seed: int
 ) -> Response:
     request = GenerateRequest(
-        messages=(Message("user", example.query),),
+        messages=(Message("user", layout.user_turn(example.query)),),
         seeds=(seed_of(seed, "thinking", example.id),),
         max_tokens=benchmark.thinking_tokens,
         temperature=benchmark.temperature,

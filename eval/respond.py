@@ -40,7 +40,7 @@ async def respond(
 
     async def one(id_: str) -> Row:
         request = GenerateRequest(
-            messages=(Message("user", queries[id_]),),
+            messages=(Message("user", parser.user_turn(queries[id_])),),
             seeds=(seed_of(seed, "answer", id_, EPOCH),),
             max_tokens=benchmark.max_tokens,
             temperature=benchmark.temperature,

@@ -20,7 +20,7 @@ from reer.backend.fake import FakeTokenizer
 from reer.config import BackendConfig, BenchmarkConfig, EvaluationConfig, FakeBackendConfig, HFBackendConfig
 from reer.errors import ConfigError, ModelError, RunDirError
 from reer.launch import DONE, PARTIAL, command, open_run_dir
-from reer.layout import Layout
+from reer.layout import build_layout
 from reer.manifest import digest, write_json, write_jsonl, write_manifest
 from reer.pairs import Pairs
 from reer.tracking import open_tracker
@@ -110,10 +110,10 @@ async def _fill(
     files: dict[str, Rows], pairs: Pairs, rubric: Rubric, config: EvaluationConfig, engines: Engines
 ) -> list[Row]:
     """The three steps that need models. Returns what failed, as rows for the quarantine."""
-    examples, label, layout = pairs.examples, config.evaluate.label, config.layout.name
+    examples, label, layout = pairs.examples, config.evaluate.label, config.layout
     how: dict[str, Any] = {"seed": config.seed, "concurrency": config.executor.concurrency}
     asked: dict[str, Any] = {"label": label, "benchmark": config.benchmark} | how
-    parser = Layout(layout, FakeTokenizer())  # taking a reply apart needs the frame, not the tokens
+    parser = build_layout(layout, FakeTokenizer())  # taking a reply apart needs the frame, not the tokens
     failed = {"answer": await respond(examples, files["answers"], lambda: engines.generator, parser, **asked)}
     if engines.can_score:
         failed["lift"] = await measure_lift(examples, files["lift"], lambda: engines.lift, layout, **asked)

@@ -99,6 +99,9 @@ class LayoutConfig:
 
     name: str = "think"
     """think: the layout of DeepWriting-20K; answer_tags: the answer inside <answer> tags."""
+    instruction: str | None = None
+    """A text around the query in the user's turn: null for the query alone, `default` for the text shipped here
+    (reer/prompts/LANGUAGE/instruction.md), or a path to a file of your own that shows {query}."""
 
 
 @dataclass(kw_only=True)
@@ -106,7 +109,8 @@ class PromptsConfig:
     """Which prompt files the search uses."""
 
     set: str = "standard"
-    """Folder of reer/prompts/LANGUAGE/, or a path to a folder of your own (needs initial.md and rewrite.md)."""
+    """Folder of reer/prompts/LANGUAGE/, or a path to a folder of your own (needs initial.md and rewrite.md; for
+    search.start=skeleton also skeleton.md and expand.md)."""
 
 
 @dataclass(kw_only=True)
@@ -118,12 +122,12 @@ class SamplingConfig:
 
 @dataclass(kw_only=True)
 class SegmentConfig:
-    """Sizes in words (Chinese: characters)."""
+    """Sizes in tokens of the scorer."""
 
-    min_words: int = 12
+    min_tokens: int = 16
     """Shorter pieces join their neighbour."""
-    max_words: int = 200
-    """Longer paragraphs are split at sentence ends."""
+    max_tokens: int = 256
+    """Longer paragraphs are cut: between list items or lines, else at sentence ends."""
 
 
 @dataclass(kw_only=True)
@@ -139,11 +143,26 @@ class LeakConfig:
 
 
 @dataclass(kw_only=True)
+class ObjectiveConfig:
+    """What the search minimises: the mean NLL over all of y, unless told otherwise. That is recorded beside it."""
+
+    clip: float | None = None
+    """Most nats that one token may count (the authors' code: 2)."""
+    skip_opening: bool = False
+    """Leave out the first part of y, as the authors' code does: paragraphs until 100 characters are together."""
+
+
+@dataclass(kw_only=True)
 class SearchConfig:
     """z* = argmin NLL(y | x, z): a first trajectory, then segment-by-segment rewrites (paper, section 3)."""
 
+    start: str = "direct"
+    """direct: the first trajectory is drawn from query and answer; skeleton: an abstract plan of the answer is drawn
+    first, then the thinking from query and plan, without sight of the answer (arXiv 2602.14469)."""
     first_samples: int = 4
     """First trajectories drawn; the best valid one is refined."""
+    first_rounds: int = 1
+    """How often so many are drawn, unless a budget ends it (best of N)."""
     candidates: int = 4
     """Rewrites drawn per step (K)."""
     order: str = "forward"
@@ -151,16 +170,20 @@ class SearchConfig:
     changes the NLL most comes first."""
     sweeps: int = 1
     """How often every segment may be visited."""
+    edits: list[str] = field(default_factory=list)
+    """What else is tried on a visited segment, with no model writing: delete, merge (with the next)."""
     max_steps: int = 10
     """Segments visited in all."""
     accept: str = "lower"
     """lower: the best candidate, if it lowers the NLL; random: any of the candidates and the original (a control)."""
     min_gain: float = 0.0
-    """Nats per token by which a rewrite has to lower the NLL."""
+    """Nats per token by which a rewrite has to lower the objective."""
     max_tokens: int | None = None
-    """Stop an example once it has cost so many tokens, generated, prefilled and scored together."""
+    """Stop an example at the step where it has cost about so many tokens, generated, prefilled and scored together."""
+    max_seconds: float | None = None
+    """The same in seconds of the models' time."""
     threshold: float = 0.25
-    """Stop once the mean NLL of y is below this, in nats per token."""
+    """Stop once the objective is below this, in nats per token."""
     patience: int | None = None
     """Stop after so many steps in a row that kept the original."""
     attempts: int = 3
@@ -169,6 +192,7 @@ class SearchConfig:
     rewrite: SamplingConfig = field(default_factory=SamplingConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     leak: LeakConfig = field(default_factory=LeakConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
 
 @dataclass(kw_only=True)

@@ -34,7 +34,7 @@ def cost(example: Example, config: SynthesizeConfig) -> Usage:
     prompts = load_set(config.prompts.set, example.language)
     query, answer = tokens(example.query), tokens(example.answer)
     thinking = int(THINKING_SHARE * search.first.max_tokens)
-    segment = int(TOKENS_PER_WORD * (search.segment.min_words + search.segment.max_words) / 2)
+    segment = (search.segment.min_tokens + search.segment.max_tokens) // 2
     segments = max(1, thinking // max(1, segment))
     steps = min(search.max_steps, search.sweeps * segments)
     removals = search.sweeps * segments if search.order == "attribution" else 0

@@ -6,9 +6,12 @@ Knows a tokenizer only through `types.Tokenizer`; knows nothing of models.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from reer.config import LayoutConfig
 from reer.errors import ConfigError, LayoutError
+from reer.prompts import load_instruction
 from reer.types import Message, ScoreRequest, Tokenizer
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -53,9 +56,12 @@ class Encoded:
         """1 on every token the model has to produce itself: thinking, answer and end of turn."""
         return [0] * self.thinking + [1] * (len(self.ids) - self.thinking)
 
-    def score_request(self) -> ScoreRequest:
-        """The answer span, all of it and nothing else. What follows it cannot change its score and is left out."""
-        return ScoreRequest(self.ids[: self.end], self.answer, self.end)
+    def score_request(self, skip: int = 0, clip: float | None = None) -> ScoreRequest:
+        """The answer span, all of it and nothing else. What follows it cannot change its score and is left out.
+
+        `skip` and `clip` shape the objective reported beside the NLL of the whole span.
+        """
+        return ScoreRequest(self.ids[: self.end], self.answer, self.end, skip, clip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +74,32 @@ class Reply:
     """One think block at the start, closed, with thinking in it and an answer after it."""
 
 
+def build_layout(config: LayoutConfig, tokenizer: Tokenizer) -> "Layout":
+    """The layout a config describes.
+
+    Raises:
+        ConfigError: an unknown name.
+        PromptError: an instruction file that cannot be used.
+    """
+    return Layout(config.name, tokenizer, load_instruction(config.instruction) if config.instruction else str)
+
+
 class Layout:
     """A frame bound to a tokenizer."""
 
-    def __init__(self, name: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, name: str, tokenizer: Tokenizer, user_turn: Callable[[str], str] = str) -> None:
+        """`user_turn` makes what the user says out of the query: by default, the query alone."""
         if name not in FRAMES:
             raise ConfigError(f"layout.name={name} is unknown: choose one of {', '.join(sorted(FRAMES))}")
         self.name = name
         self.frame = FRAMES[name]
         self.tokenizer = tokenizer
+        self.user_turn = user_turn
 
     def prompt(self, query: str) -> tuple[int, ...]:
         """Ids up to where the assistant begins to write: the model's own template over the user turn alone."""
         self.check("query", query)
-        return self.tokenizer.chat([Message("user", query)])
+        return self.tokenizer.chat([Message("user", self.user_turn(query))])
 
     def encode(self, query: str, thinking: str | None, answer: str) -> Encoded:
         """Ids of one example; `thinking=None` puts the answer right after the prompt, with no think block.

@@ -31,6 +31,12 @@ def is_cjk(word: str) -> bool:
     return re.match(_CJK, word) is not None
 
 
+def language_of(text: str) -> str:
+    """zh where most of the text is Chinese characters, else en."""
+    found = words(text)
+    return "zh" if found and sum(map(is_cjk, found)) > len(found) / 2 else "en"
+
+
 def ngrams(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
     return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
 

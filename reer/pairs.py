@@ -13,7 +13,7 @@ from typing import Any
 
 from reer.errors import DataError
 from reer.layout import THINK_CLOSE
-from reer.leak import is_cjk, words
+from reer.leak import language_of
 from reer.manifest import digest
 from reer.types import Example
 
@@ -95,12 +95,6 @@ def to_example(row: Any) -> Example:
         licence=str(named.get("licence") or ""),
         extra={str(key): value for key, value in named.items() if key not in (*_OWN, "messages")},
     )
-
-
-def language_of(text: str) -> str:
-    """zh where most of the text is Chinese characters, else en."""
-    found = words(text)
-    return "zh" if found and sum(map(is_cjk, found)) > len(found) / 2 else "en"
 
 
 def _from_messages(row: Mapping[str, Any]) -> dict[str, Any]:

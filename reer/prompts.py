@@ -12,12 +12,13 @@ Knows nothing of models.
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from reer.errors import PromptError
-from reer.leak import is_cjk, words
+from reer.leak import is_cjk, language_of, words
 
 _HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -26,8 +27,12 @@ _COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 PLACEHOLDERS = {
     "initial": {"query", "answer"},
     "rewrite": {"query", "answer", "before", "segment", "after"},
+    "skeleton": {"query", "answer"},
+    "expand": {"query", "skeleton"},
 }
 """What a message has to show, unless it shows `{part}`."""
+SKELETON = ("skeleton", "expand")
+"""Used by search.start=skeleton alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +66,48 @@ class PromptSet:
     rewrite: Prompt
     sha256: str
     """Of all files together, for the manifest."""
+    skeleton: Prompt | None = None
+    expand: Prompt | None = None
 
 
-def load_set(name: str, language: str) -> PromptSet:
-    """The prompts of one set in one language.
+def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
+    """The prompts of one set in one language, as far as a search with this `start` uses them.
 
     Raises:
         PromptError: no such set, or a file with a missing or unknown placeholder.
     """
-    folder = Path(name) if "/" in name else Path(str(resources.files("reer"))) / "prompts" / language / name
+    folder = Path(name) if "/" in name else _packaged(language) / name
     if not folder.is_dir():
         raise PromptError(f"prompts.set={name} has no folder {folder}")
-    texts = {role: _read(folder / f"{role}.md") for role in PLACEHOLDERS}
+    paths = {role: folder / f"{role}.md" for role in PLACEHOLDERS if start == "skeleton" or role not in SKELETON}
+    texts = {role: _read(path) for role, path in paths.items()}
     digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()
-    prompts = {role: parse(text, PLACEHOLDERS[role], folder / f"{role}.md") for role, text in texts.items()}
-    return PromptSet(prompts["initial"], prompts["rewrite"], digest)
+    prompts = {role: parse(text, PLACEHOLDERS[role], paths[role]) for role, text in texts.items()}
+    return PromptSet(**prompts, sha256=digest)
+
+
+def load_instruction(name: str) -> Callable[[str], str]:
+    """A text with `{query}` in it, as a function of the query; `default` is ours, in the query's language.
+
+    Raises:
+        PromptError: the file cannot be read, or shows something else than {query}.
+    """
+    if name == "default":
+        texts = {language: _instruction(_packaged(language) / "instruction.md") for language in ("en", "zh")}
+        return lambda query: texts[language_of(query)].replace("{query}", query)
+    text = _instruction(Path(name))
+    return lambda query: text.replace("{query}", query)
+
+
+def _instruction(path: Path) -> str:
+    text = _COMMENT.sub("", _read(path)).strip()
+    if (found := _PLACEHOLDER.findall(text)) != ["query"]:
+        raise PromptError(f"{path}: an instruction has to show {{query}} once and nothing else (found: {found})")
+    return text
+
+
+def _packaged(language: str) -> Path:
+    return Path(str(resources.files("reer"))) / "prompts" / language
 
 
 def parse(text: str, placeholders: set[str], path: Path) -> Prompt:

@@ -1,4 +1,4 @@
-"""Draw proposals from the generator: a first trajectory for a pair, and rewrites of one segment.
+"""Proposals: a first trajectory for a pair, rewrites of one segment, and edits that need no model.
 
 Every reply is parsed and checked here; what is unusable carries the reason and is never scored. Knows prompts and
 texts; knows nothing of scores.
@@ -15,7 +15,7 @@ from reer.errors import LayoutError
 from reer.layout import Layout
 from reer.manifest import seed_of
 from reer.prompts import Prompt, PromptSet
-from reer.types import Example, GenerateRequest, Generator, Message, Response, Trajectory, Usage
+from reer.types import Example, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
 
 # A rewrite may grow, but not into a trajectory of its own.
 MAX_GROWTH = 4
@@ -49,6 +49,8 @@ class Proposer:
 
     async def first(self, example: Example, attempt: int) -> tuple[list[Proposal], Usage]:
         """`first_samples` whole trajectories; drawn by part, the unusable sentences follow them with their reasons."""
+        if self.settings.start == "skeleton":
+            return await self._from_skeletons(example, attempt)
         prompt = self.prompts(example.language).initial
         count = self.settings.first_samples
         shares = segment.parts(example.answer, len(prompt.openers)) if prompt.by_part else [example.answer]
@@ -65,6 +67,27 @@ class Proposer:
             return checked[0], usage
         wholes = [self._checked(example, _joined(checked, n)) for n in range(count)]
         return wholes + [piece for draws in checked for piece in draws if piece.rejected], usage
+
+    async def _from_skeletons(self, example: Example, attempt: int) -> tuple[list[Proposal], Usage]:
+        """A plan of the answer for every sample, then the thinking from each plan, without sight of the answer."""
+        prompts = self.prompts(example.language)
+        skeleton, expand = prompts.skeleton, prompts.expand
+        assert skeleton is not None
+        assert expand is not None
+        seeds = [seed_of(self.seed, example.id, "skeleton", attempt, n) for n in range(self.settings.first_samples)]
+        values = {"query": example.query, "answer": example.answer}
+        skeletons, usage = await self._draw(skeleton, "", values, seeds, self.settings.first)
+
+        async def expanded(plan: Proposal, seed: int) -> tuple[Proposal, Usage]:
+            if plan.rejected:
+                return replace(plan, rejected=f"skeleton: {plan.rejected}"), Usage()
+            values = {"query": example.query, "skeleton": plan.text}
+            seeds = [seed_of(seed, "expand")]
+            [proposal], spent = await self._draw(expand, expand.opener(seed), values, seeds, self.settings.first)
+            return self._checked(example, proposal), spent
+
+        drawn = await asyncio.gather(*(expanded(s, seed) for s, seed in zip(skeletons, seeds, strict=True)))
+        return [proposal for proposal, _ in drawn], sum((spent for _, spent in drawn), usage)
 
     async def rewrite(
         self, example: Example, trajectory: Trajectory, index: int, step: int
@@ -85,6 +108,12 @@ class Proposer:
             values["part"] = _at(segment.parts(example.answer, count), index, count).strip()
         texts, usage = await self._draw(prompt, opener, values, seeds, self.settings.rewrite)
         return [self._as_segment(example, trajectory, index, text) for text in texts], usage
+
+    def edit(self, example: Example, trajectory: Trajectory, index: int, operation: Operation) -> Proposal:
+        """The segment taken out, or made one with the next: a proposal that no model has to write."""
+        text = "" if operation == "delete" else _merged(*trajectory.segments[index : index + 2])
+        whole = trajectory.edited(operation, index, text).text
+        return Proposal(text, "identical" if whole == trajectory.text else self._fault(example, whole))
 
     async def _draw(
         self, prompt: Prompt, opener: str, values: dict[str, str], seeds: Sequence[int], sampling: SamplingConfig
@@ -116,7 +145,7 @@ class Proposer:
         if fault is None and len(leak.words(text)) > MAX_GROWTH * max(20, len(leak.words(original))):
             fault = "too_long"
         if fault is None:
-            fault = self._fault(example, trajectory.replace(index, text).text)
+            fault = self._fault(example, trajectory.edited("rewrite", index, text).text)
         return Proposal(text, fault)
 
     def _checked(self, example: Example, proposal: Proposal) -> Proposal:
@@ -142,6 +171,12 @@ def _joined(places: Sequence[Sequence[Proposal]], sample: int) -> Proposal:
     usable = [[draw.text for draw in draws if draw.rejected is None] for draws in places]
     texts = [draws[sample % len(draws)] for draws in usable if draws]
     return Proposal(" ".join(texts)) if texts else places[0][sample]
+
+
+def _merged(first: str, second: str) -> str:
+    """Two segments as one paragraph."""
+    between = "" if leak.is_cjk(second.lstrip()[:1]) else " "
+    return first.rstrip() + between + second.lstrip()
 
 
 def _unless_residue(proposal: Proposal, prompt: Prompt) -> Proposal:

@@ -20,13 +20,14 @@ from reer.estimate import estimate
 from reer.execute import pending, run_examples
 from reer.filters import of_row, reason_to_drop
 from reer.launch import DONE, PARTIAL, command, open_run_dir
-from reer.layout import Layout
+from reer.layout import build_layout
 from reer.ledger import Ledger
 from reer.manifest import write_json, write_jsonl, write_manifest
 from reer.pairs import Pairs, read_pairs
 from reer.prompts import load_set
 from reer.propose import Proposer
-from reer.search import Search, State
+from reer.search import Search
+from reer.state import State
 from reer.tracking import open_tracker
 from reer.trajectories import Tally, TrajectoryFiles, to_row
 from reer.types import Event, Example, Step
@@ -53,10 +54,10 @@ def run(config: SynthesizeConfig) -> int:
 
 def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger) -> None:
     """Build the models, write the manifest, and search every example that has no outcome yet."""
-    prompts = functools.cache(lambda language: load_set(config.prompts.set, language))
+    prompts = functools.cache(lambda language: load_set(config.prompts.set, language, config.search.start))
     hashes = {language: prompts(language).sha256 for language in sorted({example.language for example in todo})}
     scorer = build_scorer(config.scorer)
-    layout = Layout(config.layout.name, scorer.tokenizer)
+    layout = build_layout(config.layout, scorer.tokenizer)
     proposer = Proposer(build_generator(config.generator), prompts, layout, config.search, config.seed)
     search = Search(proposer, scorer, layout, config.search)
     write_manifest(

@@ -6,7 +6,7 @@ Knows events and examples; knows nothing of how they came about.
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from reer import leak
 from reer.backend import describe
 from reer.config import SynthesizeConfig
-from reer.search import State
+from reer.state import State
 from reer.types import FORMAT_VERSION, Example, Step, Usage
 
 
@@ -33,11 +33,13 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "segments": list(state.trajectory.segments),
         "first": {"thinking": "".join(first.segments), "segments": list(first.segments)},
         "nll": {"none": baseline.nll, "first": first.nll, "final": state.nll},
+        "objective": None if first.objective is None else {"first": first.objective, "final": state.value},
         "answer_tokens": baseline.answer_tokens,
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
         "steps": [_step_row(step) for step in state.steps],
-        "usage": asdict(state.usage),
+        "usage": tokens_of(state.usage),
         "layout": config.layout.name,
+        "instruction": config.layout.instruction,
         "generator": describe(config.generator),
         "scorer": describe(config.scorer),
         "source": example.source,
@@ -47,6 +49,13 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "seed": config.seed,
         "format_version": FORMAT_VERSION,
     }
+
+
+def tokens_of(usage: Usage) -> dict[str, int]:
+    """What a search cost, without the seconds: the same search gives the same row on any machine."""
+    row = asdict(usage)
+    del row["seconds"]
+    return row
 
 
 def _step_row(step: Step) -> dict[str, Any]:
@@ -106,16 +115,20 @@ def arrow_schema() -> Any:
     def struct(**fields: Any) -> Any:
         return pa.struct(list(fields.items()))
 
-    candidate = struct(text=text, nll=number, rejected=text)
-    step = struct(segment=count, operation=text, before=text, candidates=pa.list_(candidate), kept=count, nll=number)
+    candidate = struct(text=text, nll=number, rejected=text, objective=number)
+    step = struct(
+        sweep=count, segment=count, operation=text, before=text, candidates=pa.list_(candidate), kept=count,
+        nll=number, objective=number,
+    )  # fmt: skip
     engine = struct(model=text, revision=text, dtype=text)
     columns = {
         "id": text, "trajectory": count, **dict.fromkeys(("query", "answer", "thinking"), text),
         "segments": pa.list_(text), "first": struct(thinking=text, segments=pa.list_(text)),
-        "nll": struct(none=number, first=number, final=number), "answer_tokens": count,
+        "nll": struct(none=number, first=number, final=number),
+        "objective": struct(first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number), "steps": pa.list_(step),
-        "usage": struct(**dict.fromkeys([field.name for field in fields(Usage)], count)),
-        "layout": text, "generator": engine, "scorer": engine,
+        "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
+        "layout": text, "instruction": text, "generator": engine, "scorer": engine,
         **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "format_version": count,
     }  # fmt: skip
     return pa.schema(list(columns.items()))

@@ -39,9 +39,14 @@ class Trajectory:
     def text(self) -> str:
         return "".join(self.segments)
 
-    def replace(self, index: int, segment: str) -> "Trajectory":
-        """The same trajectory with one segment exchanged."""
-        return Trajectory((*self.segments[:index], segment, *self.segments[index + 1 :]))
+    def edited(self, operation: Operation, index: int, text: str) -> "Trajectory":
+        """The trajectory after one operation: `text` stands where the segment (of a merge: it and the next) stood."""
+        before, after = self.segments[:index], self.segments[index + (2 if operation == "merge" else 1) :]
+        if operation != "delete":
+            return Trajectory((*before, text, *after))
+        if before and not after:  # no white space is left hanging at the new end
+            before = (*before[:-1], before[-1].rstrip())
+        return Trajectory(before + after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,13 @@ class Score:
     """Mean over the span, in nats per token."""
     tokens: int
     """Tokens in the span."""
+    objective: float | None = None
+    """What a search minimises, in nats per token, where that is not `nll`."""
+
+    @property
+    def value(self) -> float:
+        """The number that decides."""
+        return self.nll if self.objective is None else self.objective
 
     @property
     def ppl(self) -> float:
@@ -71,6 +83,13 @@ class Usage:
     """Tokens run through the scorer."""
     reused_tokens: int = 0
     """Tokens of the scorer's input that came from cached keys and values instead."""
+    seconds: float = 0.0
+    """Time of the model; that of a batch is shared among its requests."""
+
+    @property
+    def forward_tokens(self) -> int:
+        """Tokens run through a model: generated, prefilled and scored."""
+        return self.generated_tokens + self.prefilled_tokens + self.scored_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -79,6 +98,7 @@ class Usage:
             prefilled_tokens=self.prefilled_tokens + other.prefilled_tokens,
             scored_tokens=self.scored_tokens + other.scored_tokens,
             reused_tokens=self.reused_tokens + other.reused_tokens,
+            seconds=self.seconds + other.seconds,
         )
 
 
@@ -89,6 +109,13 @@ class Candidate:
     text: str
     nll: float | None
     rejected: str | None = None
+    objective: float | None = None
+    """What the search minimises, where that is not `nll`."""
+
+    @property
+    def value(self) -> float | None:
+        """The number that decides."""
+        return self.nll if self.objective is None else self.objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +135,7 @@ class First:
     kept: int
     segments: tuple[str, ...]
     nll: float
+    objective: float | None = None
     usage: Usage
 
 
@@ -115,6 +143,7 @@ class First:
 class Step:
     """One refinement: candidates for one segment, and which of them was kept (None: the original)."""
 
+    sweep: int = 0
     segment: int
     operation: Operation
     before: str
@@ -122,6 +151,7 @@ class Step:
     kept: int | None
     nll: float
     """Of the whole answer after this step."""
+    objective: float | None = None
     usage: Usage
 
 
@@ -129,6 +159,7 @@ class Step:
 class Attribution:
     """Before a sweep ordered by it: how much the NLL of y changes when each segment is taken out."""
 
+    sweep: int = 0
     changes: tuple[float | None, ...]
     """Absolute change in nats per answer token; None where it could not be scored."""
     usage: Usage
@@ -179,6 +210,15 @@ class ScoreRequest:
     ids: tuple[int, ...]
     start: int
     end: int
+    skip: int = 0
+    """The objective leaves out so many tokens at the beginning of the span."""
+    clip: float | None = None
+    """The objective counts no token with more nats than this."""
+
+    @property
+    def has_objective(self) -> bool:
+        """Whether something else than the raw mean is minimised."""
+        return self.skip > 0 or self.clip is not None
 
     def __post_init__(self) -> None:
         assert 0 < self.start < self.end <= len(self.ids), (self.start, self.end, len(self.ids))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reer.config import SftConfig
 from reer.errors import ConfigError, RunDirError
 from reer.launch import DONE, command, open_run_dir
-from reer.layout import Layout
+from reer.layout import Layout, build_layout
 from reer.manifest import write_json, write_text
 
 from .arguments import adapter_arguments, max_length, one_gpu, optimiser_steps, trainer_arguments
@@ -35,7 +35,7 @@ def run(config: SftConfig) -> int:
     one_gpu(config.model.device)
     from reer.backend.models import load_tokenizer
 
-    layout = Layout(config.layout.name, load_tokenizer(config.model))
+    layout = build_layout(config.layout, load_tokenizer(config.model))
     prepared = prepare(trajectories, layout, max_length(config))
     training, held_out = split(prepared.examples, config.trainer.held_out, config.seed)
     if config.dry_run:

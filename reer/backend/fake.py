@@ -85,7 +85,9 @@ class FakeScorer:
         known = len(wanted & set(words(before))) / max(1, len(wanted))
         noise = int(digest(before, answer)[:8], 16) / 2**32
         tokens = request.end - request.start
-        return Scored(Score(2.8 - 1.6 * known + 0.2 * noise, tokens), Usage(calls=1, scored_tokens=request.end))
+        nll = 2.8 - 1.6 * known + 0.2 * noise
+        objective = nll * (request.clip or 3.0) / 3.0 if request.has_objective else None
+        return Scored(Score(nll, tokens, objective), Usage(calls=1, scored_tokens=request.end))
 
 
 def _text(ids: Sequence[int]) -> str:
@@ -104,6 +106,8 @@ def _made_up(prompt: str, request: GenerateRequest, seed: int) -> str:
         return json.dumps(_conforming(request.schema, draw, sentence))
     if "</refine>" in request.stop:
         return f"<analyze>{sentence()}</analyze>\n<refine>\n{sentence()} {sentence()}\n</refine>"
+    if "</skeleton>" in request.stop:
+        return f"<skeleton>\n1. {sentence()}\n2. {sentence()}\n</skeleton>"
     plan = "\n\n".join(sentence() for _ in range(draw.randint(4, 7)))
     if request.stop or request.prefill:
         return f" {plan}\n</think>"

@@ -4,6 +4,7 @@ Requests of many examples are collected into batches. Knows token ids and models
 layout's business. Imports torch only when a model is loaded.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -84,7 +85,7 @@ class HFGenerator:
         """One call of `generate`: each prompt is run once, its keys and values serve all its samples."""
         import torch
 
-        first = requests[0]
+        started, first = time.perf_counter(), requests[0]
         width = max(map(len, prompts))
         pad = self.tokenizer.end_of_turn
         ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=self.model.device)
@@ -105,8 +106,12 @@ class HFGenerator:
                 tokenizer=self.tokenizer.hf if first.stop else None,
             )
         rows = iter(output[:, width:].tolist())
+        seconds = (time.perf_counter() - started) / len(output)
         return [
-            [self._response(next(rows), request, len(prompt) if n == 0 else 0) for n in range(len(request.seeds))]
+            [
+                self._response(next(rows), request, len(prompt) if n == 0 else 0, seconds)
+                for n in range(len(request.seeds))
+            ]
             for request, prompt in zip(requests, prompts, strict=True)
         ]
 
@@ -120,13 +125,13 @@ class HFGenerator:
         cache.batch_select_indices(torch.arange(len(repeats), device=ids.device).repeat_interleave(repeats))
         return cache
 
-    def _response(self, ids: list[int], request: GenerateRequest, prefilled: int) -> Response:
+    def _response(self, ids: list[int], request: GenerateRequest, prefilled: int, seconds: float) -> Response:
         ends = {self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}
         length = next((n for n, token in enumerate(ids) if token in ends), len(ids))
         text = self.tokenizer.hf.decode(ids[:length], skip_special_tokens=True)
         cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         finish: FinishReason = "length" if length == request.max_tokens and cut is None else "stop"
-        usage = Usage(calls=int(prefilled > 0), generated_tokens=length, prefilled_tokens=prefilled)
+        usage = Usage(calls=int(prefilled > 0), generated_tokens=length, prefilled_tokens=prefilled, seconds=seconds)
         return Response(text=text[:cut], finish_reason=finish, usage=usage)
 
 
@@ -211,17 +216,22 @@ class HFScorer:
 
         if request.end > self.max_length:
             return BackendError(f"{request.end} tokens exceed model.max_length={self.max_length}"), prefix
+        started = time.perf_counter()
         ids = request.ids[: request.end]
         keep = request.end - request.start + 1
         logits, reused, prefix = self._forward(ids, keep, prefix, following)
         targets = torch.tensor(ids[request.start :], device=logits.device)
-        total = 0.0
-        for rows, wanted in zip(logits[:-1].split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True):
-            total += torch.nn.functional.cross_entropy(rows.float(), wanted, reduction="sum").item()
-        if not (total < float("inf")):  # also refuses NaN
+        chunks = zip(logits[:-1].split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+        nlls = torch.cat(
+            [torch.nn.functional.cross_entropy(rows.float(), wanted, reduction="none") for rows, wanted in chunks]
+        ).double()
+        if not nlls.isfinite().all():
             return BackendError("the model gave no finite log-probability"), prefix
-        usage = Usage(calls=1, scored_tokens=len(ids) - reused, reused_tokens=reused)
-        return Scored(Score(total / len(targets), len(targets)), usage), prefix
+        objective = nlls[request.skip :].clamp(max=request.clip).mean().item() if request.has_objective else None
+        score = Score(nlls.mean().item(), len(targets), objective)
+        seconds = time.perf_counter() - started
+        usage = Usage(calls=1, scored_tokens=len(ids) - reused, reused_tokens=reused, seconds=seconds)
+        return Scored(score, usage), prefix
 
     def _choose(
         self, request: tuple[tuple[int, ...], tuple[int, ...]], prefix: _Prefix | None, following: tuple[int, ...]

@@ -6,6 +6,7 @@ log-probabilities of a given answer. The key comes from the environment and is n
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,10 +41,12 @@ class OpenAIGenerator:
         from openai.types.chat import ChatCompletion
 
         async with self._slots:
+            started = time.perf_counter()
             try:
                 completion = await self._client.chat.completions.create(**self._arguments(request, seed))
             except (OpenAIError, ValueError) as error:  # ValueError: a reply that is no JSON
                 raise BackendError(f"{self.model}: {type(error).__name__}: {error}") from error
+            seconds = time.perf_counter() - started
         if not isinstance(completion, ChatCompletion) or not completion.choices:
             raise BackendError(f"{self.model}: the server's reply is no chat completion")
         choice = completion.choices[0]
@@ -59,6 +62,7 @@ class OpenAIGenerator:
                 calls=1,
                 generated_tokens=used.completion_tokens if used else 0,
                 prefilled_tokens=used.prompt_tokens if used else 0,
+                seconds=seconds,
             ),
         )
 
