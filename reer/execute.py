@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from reer.errors import BackendError, ExampleError
+from reer.errors import BackendError, ExampleError, PromptError
 from reer.ledger import Ledger
 from reer.search import Search
 from reer.types import Event, Example
@@ -45,7 +45,7 @@ async def _run_one(
             ledger.commit(example.id, n, event)
             n += 1
             on_event(example, event)
-    except ExampleError as error:
+    except (ExampleError, PromptError) as error:  # PromptError: a language without prompts
         ledger.finish(example.id, "quarantined", str(error))
     except BackendError as error:
         ledger.finish(example.id, "failed", str(error))

@@ -78,10 +78,15 @@ def build_layout(config: LayoutConfig, tokenizer: Tokenizer) -> "Layout":
     """The layout a config describes.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or an instruction that holds control tokens.
         PromptError: an instruction file that cannot be used.
     """
-    return Layout(config.name, tokenizer, load_instruction(config.instruction) if config.instruction else str)
+    layout = Layout(config.name, tokenizer, load_instruction(config.instruction) if config.instruction else str)
+    try:
+        layout.check("query", layout.user_turn("?"))
+    except LayoutError as error:
+        raise ConfigError(f"layout.instruction={config.instruction}: {error}") from error
+    return layout
 
 
 class Layout:

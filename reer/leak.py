@@ -1,17 +1,18 @@
 """How much of the answer stands in the thinking: a trajectory that copies y explains nothing.
 
-Works on words (Chinese, Japanese: characters), lower-cased and without punctuation, so that changing commas or
-capitals does not hide a copy. Knows nothing of models or tokens.
+Works on words (Chinese, Japanese: characters), lower-cased and without punctuation, so that changing commas,
+capitals, quotation marks or the form of an accent does not hide a copy. Knows nothing of models or tokens.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reer.config import LeakConfig
 
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
-_WORD = re.compile(rf"{_CJK}|(?:(?!{_CJK})[^\W_])+(?:['’](?:(?!{_CJK})[^\W_])+)*")
+_WORD = re.compile(rf"{_CJK}|(?:(?!{_CJK})[^\W_])+(?:'(?:(?!{_CJK})[^\W_])+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Leak:
 
 def words(text: str) -> list[str]:
     """Lower-cased words; every Chinese or Japanese character is a word of its own."""
-    return _WORD.findall(text.lower())
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower().replace("’", "'"))
 
 
 def is_cjk(word: str) -> bool:
@@ -41,7 +42,7 @@ def ngrams(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
     return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
 
 
-def measure(thinking: str, answer: str, ngram: int = 4) -> Leak:
+def measure(thinking: str, answer: str, ngram: int = 3) -> Leak:
     """Both measures of how much of `answer` stands in `thinking`."""
     source, copy = words(answer), words(thinking)
     wanted = ngrams(source, ngram)

@@ -5,6 +5,7 @@ row is an error. Accepted columns: `query`, `answer`; or `question`, `solution` 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -18,6 +19,7 @@ from reer.manifest import digest
 from reer.types import Example
 
 _OWN = ("id", "query", "answer", "language", "domain", "source", "licence")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ALIASES: dict[Any, str] = {"question": "query", "solution": "answer", "prompt": "query", "license": "licence"}
 
 
@@ -79,6 +81,8 @@ def to_example(row: Any) -> Example:
     if not isinstance(row, Mapping):
         raise _BadRow("not a JSON object")
     named = {_ALIASES.get(key, key): value for key, value in row.items()} | _from_messages(row)
+    if _SURROGATE.search(json.dumps(named, ensure_ascii=False, default=str)):
+        raise _BadRow("half of a surrogate pair: it holds text that is no Unicode")
     query, answer = (_text(named, key) for key in ("query", "answer"))
     if THINK_CLOSE in answer:  # DeepWriting-20K keeps its thinking in `solution`
         answer = answer.rpartition(THINK_CLOSE)[2].lstrip("\n")
@@ -114,7 +118,7 @@ def _text(row: Mapping[Any, Any], key: str) -> str:
     value = row[key]
     if not isinstance(value, str):
         raise _BadRow(f"'{key}' is {type(value).__name__}, not text")
-    if not value.strip():
+    if not any(character.isprintable() and not character.isspace() for character in value):
         raise _BadRow(f"'{key}' is empty")
     if "\0" in value:
         raise _BadRow(f"'{key}' holds a NUL byte")
@@ -151,6 +155,8 @@ def _value(raw: bytes) -> Any:
         return _BadRow(f"not UTF-8 (byte {error.start + 1})")
     except json.JSONDecodeError as error:
         return _BadRow(f"broken JSON: {error.msg} (column {error.colno})")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+        return _BadRow(f"JSON that cannot be read: {error}")
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, str, Any]]:

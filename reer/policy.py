@@ -94,8 +94,9 @@ def open_visits(state: State, settings: SearchConfig) -> list[tuple[int, Operati
 def _possible(identity: int, operation: Operation, state: State) -> bool:
     if identity not in state.ids:
         return False
-    if operation == "merge":
-        return identity != state.ids[-1]
+    if operation == "merge":  # what stands in one paragraph with the next is one already
+        segment = state.trajectory.segments[state.ids.index(identity)]
+        return identity != state.ids[-1] and "\n" in segment[len(segment.rstrip()) :]
     return operation != "delete" or len(state.ids) > 1
 
 

@@ -21,7 +21,7 @@ from reer.errors import PromptError
 from reer.leak import is_cjk, language_of, words
 
 _HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 
 PLACEHOLDERS = {
@@ -78,11 +78,13 @@ def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
     """
     folder = Path(name) if "/" in name else _packaged(language) / name
     if not folder.is_dir():
-        raise PromptError(f"prompts.set={name} has no folder {folder}")
+        raise PromptError(f"prompts.set={name} has no prompts for language {language}: there is no folder {folder}")
+    if start == "skeleton" and not (folder / "skeleton.md").exists():
+        raise PromptError(f"search.start=skeleton needs skeleton.md and expand.md, which prompts.set={name} lacks")
     paths = {role: folder / f"{role}.md" for role in PLACEHOLDERS if start == "skeleton" or role not in SKELETON}
     texts = {role: _read(path) for role, path in paths.items()}
     digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()
-    prompts = {role: parse(text, PLACEHOLDERS[role], paths[role]) for role, text in texts.items()}
+    prompts = {role: parse(text, role, paths[role]) for role, text in texts.items()}
     return PromptSet(**prompts, sha256=digest)
 
 
@@ -110,10 +112,13 @@ def _packaged(language: str) -> Path:
     return Path(str(resources.files("reer"))) / "prompts" / language
 
 
-def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
-    """A prompt from the text of its file."""
+def parse(text: str, role: str, path: Path) -> Prompt:
+    """The prompt of a role from the text of its file."""
+    placeholders = PLACEHOLDERS[role]
     parts = _HEADING.split(_COMMENT.sub("", text))
     sections = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+    if len(sections) < len(parts) // 2:
+        raise PromptError(f"{path}: a section stands there twice")
     if unknown := sorted(sections.keys() - {"user", "openers", "reply", "reject"}):
         raise PromptError(f"{path}: unknown section '# {unknown[0]}' (known: user, openers, reply, reject)")
     if not sections.get("user"):
@@ -121,7 +126,7 @@ def parse(text: str, placeholders: set[str], path: Path) -> Prompt:
     found = set(_PLACEHOLDER.findall(sections["user"]))
     if "part" not in found and (missing := sorted(placeholders - found)):
         raise PromptError(f"{path}: placeholder {{{missing[0]}}} is missing")
-    if foreign := sorted(found - placeholders - {"part"}):
+    if foreign := sorted(found - placeholders - (set() if role in SKELETON else {"part"})):
         raise PromptError(f"{path}: unknown placeholder {{{foreign[0]}}}")
     openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
     if "part" in found and not openers:

@@ -140,7 +140,7 @@ class Search:
             sweep=state.sweep,
             segment=index,
             operation=operation,
-            before=state.trajectory.segments[index],
+            before="".join(state.trajectory.segments[index : index + (2 if operation == "merge" else 1)]),
             candidates=tuple(candidates),
             kept=kept,
             nll=now.nll,

@@ -8,6 +8,7 @@ import functools
 import json
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from reer.backend import build_generator, build_scorer, describe
 from reer.config import SynthesizeConfig
+from reer.errors import PromptError
 from reer.estimate import estimate
 from reer.execute import pending, run_examples
 from reer.filters import of_row, reason_to_drop
@@ -24,7 +26,7 @@ from reer.layout import build_layout
 from reer.ledger import Ledger
 from reer.manifest import write_json, write_jsonl, write_manifest
 from reer.pairs import Pairs, read_pairs
-from reer.prompts import load_set
+from reer.prompts import PromptSet, load_set
 from reer.propose import Proposer
 from reer.search import Search
 from reer.state import State
@@ -55,7 +57,7 @@ def run(config: SynthesizeConfig) -> int:
 def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger) -> None:
     """Build the models, write the manifest, and search every example that has no outcome yet."""
     prompts = functools.cache(lambda language: load_set(config.prompts.set, language, config.search.start))
-    hashes = {language: prompts(language).sha256 for language in sorted({example.language for example in todo})}
+    hashes = prompt_hashes(sorted({example.language for example in todo}), prompts)
     scorer = build_scorer(config.scorer)
     layout = build_layout(config.layout, scorer.tokenizer)
     proposer = Proposer(build_generator(config.generator), prompts, layout, config.search, config.seed)
@@ -71,6 +73,23 @@ def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_
     )
     with tqdm(total=len(todo) * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
         asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
+
+
+def prompt_hashes(languages: Sequence[str], prompts: Callable[[str], PromptSet]) -> dict[str, str]:
+    """By language. Pairs of a language without prompts will be quarantined.
+
+    Raises:
+        PromptError: no language has prompts that can be used.
+    """
+    hashes, faults = {}, []
+    for language in languages:
+        try:
+            hashes[language] = prompts(language).sha256
+        except PromptError as error:
+            faults.append(error)
+    if faults and not hashes:
+        raise faults[0]
+    return hashes
 
 
 class _Progress:

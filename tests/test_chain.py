@@ -1,5 +1,6 @@
 """The whole chain with real models: the tiny one made on the spot, and SmolLM2 with the demo's own settings."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,16 +10,132 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from reer.backend import build_generator, build_scorer
+from reer.config import (
+    HFBackendConfig,
+    LayoutConfig,
+    LeakConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    SamplingConfig,
+    SearchConfig,
+    SegmentConfig,
+)
+from reer.layout import build_layout
+from reer.prompts import Prompt, PromptSet
+from reer.propose import Proposer
+from reer.search import Search
+from reer.state import State
+from reer.types import Example
 
 ROOT = Path(__file__).parents[1]
 SHORT = (
     "prompts=compact", "search.first_samples=2", "search.candidates=2", "search.max_steps=2",
-    "search.first.max_tokens=24", "search.rewrite.max_tokens=24", "search.segment.min_words=2",
-    "search.segment.max_words=8",
+    "search.first.max_tokens=24", "search.rewrite.max_tokens=24", "search.segment.min_tokens=4",
+    "search.segment.max_tokens=16",
 )  # fmt: skip
+
+
+EXAMPLE = Example(
+    id="e",
+    query="Write of the sea.",
+    answer="The old man went down to the sea before it was light, and the boy carried the lines for him.\n\n"
+    "Nobody spoke. The water was flat and grey, and far out the first birds were already turning over the fish.",
+)
+PROMPTS = PromptSet(
+    Prompt("{query} {answer}", (), None),
+    Prompt("{query} {answer} {before} {segment} {after}", (), None),
+    "",
+)
+
+
+class Ending:
+    """A model with random weights never comes to an end: what it wrote up to its limit counts as all it has to say."""
+
+    def __init__(self, generator):
+        self.generator = generator
+
+    async def generate(self, requests):
+        drawn = await self.generator.generate(requests)
+        return [[replace(response, finish_reason="stop") for response in responses] for responses in drawn]
+
+
+def searched(model, *, objective, seed):
+    """The events of a search where a real, if tiny, model both writes and scores. Built anew each time."""
+    backend = HFBackendConfig(model=ModelConfig(path=str(model), dtype="float32", max_length=2048))
+    scorer = build_scorer(backend)
+    layout = build_layout(LayoutConfig(), scorer.tokenizer)
+    settings = SearchConfig(
+        first_samples=4,
+        candidates=2,
+        edits=["delete", "merge"],
+        sweeps=2,
+        max_steps=12,
+        first=SamplingConfig(max_tokens=48, temperature=1.0, top_p=1.0),
+        rewrite=SamplingConfig(max_tokens=16, temperature=1.0, top_p=1.0),
+        segment=SegmentConfig(min_tokens=4, max_tokens=16),
+        leak=LeakConfig(enabled=False),
+        objective=objective,
+    )
+    proposer = Proposer(Ending(build_generator(backend)), lambda language: PROMPTS, layout, settings, seed)
+    search = Search(proposer, scorer, layout, settings)
+
+    async def collect():
+        return [event async for event in search.run(EXAMPLE)]
+
+    return asyncio.run(collect()), layout
+
+
+def token_nlls(model, layout, thinking):
+    """Of the answer, by plain transformers in one forward."""
+    encoded = layout.encode(EXAMPLE.query, thinking, EXAMPLE.answer)
+    with torch.no_grad():
+        logits = model(torch.tensor([encoded.ids[: encoded.end]])).logits[0]
+    logprobs = logits.log_softmax(-1)
+    return [-logprobs[i - 1, encoded.ids[i]].item() for i in range(encoded.answer, encoded.end)]
+
+
+OBJECTIVES = {"the paper's": ObjectiveConfig(), "clipped": ObjectiveConfig(clip=5.9)}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_number_on_the_way_is_what_plain_transformers_says_and_what_is_minimised_never_rises(tiny_model, name):
+    objective = OBJECTIVES[name]
+    whole, layout = searched(tiny_model, objective=objective, seed=1)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    baseline, first, *steps = whole
+    nlls = token_nlls(plain, layout, None)
+    assert baseline.nll == pytest.approx(sum(nlls) / len(nlls), abs=1e-4)
+    assert baseline.answer_tokens == len(nlls)
+    values = []
+    for n in range(2, len(whole) + 1):
+        state = State.of(whole[:n])
+        nlls = token_nlls(plain, layout, state.trajectory.text)
+        clipped = [min(nll, objective.clip or nll) for nll in nlls]
+        values.append(sum(clipped) / len(clipped))
+        assert state.nll == pytest.approx(sum(nlls) / len(nlls), abs=1e-4)
+        assert state.value == pytest.approx(values[-1], abs=1e-4)
+    assert all(later <= earlier + 1e-6 for earlier, later in zip(values, values[1:], strict=False))
+    assert values[-1] < values[0]
+    assert any(step.kept is not None for step in steps)
+    assert "".join(first.segments) == first.candidates[first.kept].text
+
+
+def test_the_same_seed_gives_the_same_trace_with_a_real_model_and_another_seed_does_not(tiny_model):
+    def trace(seed):
+        whole, _ = searched(tiny_model, objective=ObjectiveConfig(), seed=seed)
+        return [replace(event, usage=replace(event.usage, seconds=0.0)) for event in whole]
+
+    first = trace(1)
+    assert first == trace(1)
+    assert State.of(first).trajectory != State.of(trace(2)).trajectory
 
 
 def command(module, *overrides):

@@ -65,6 +65,40 @@ def test_stages_find_each_other_by_name():
     assert configs["evaluate"].run_dir == "runs/mine/evaluate-tuned"
 
 
+@pytest.fixture(scope="module")
+def searches(_config_module):
+    names = sorted(path.stem for path in (CONF / "search").glob("*.yaml"))
+    return {name: load(compose("synthesize", overrides=[f"search={name}"]), SynthesizeConfig) for name in names}
+
+
+def test_the_authors_search_brings_its_layout_and_no_other_search_does(searches):
+    found = dict(searches)
+    official = found.pop("official")
+    assert (official.layout.name, official.layout.instruction) == ("answer_tags", "default")
+    assert vars(official.search.objective) == {"clip": 2.0, "skip_opening": True}
+    assert (official.search.candidates, official.search.leak.enabled) == (2, False)
+    assert (official.search.max_steps, official.search.threshold) == (10, 0.25)
+    for config in found.values():
+        assert (config.layout.name, config.layout.instruction) == ("think", None)
+        assert vars(config.search.objective) == {"clip": None, "skip_opening": False}
+        assert (config.search.start, config.search.edits) == ("direct", [])
+
+
+def test_the_layout_can_be_chosen_against_the_search_and_without_it():
+    def layout(*overrides):
+        return load(compose("synthesize", overrides=list(overrides)), SynthesizeConfig).layout
+
+    assert vars(layout("search=official", "layout=think")) == {"name": "think", "instruction": None}
+    assert vars(layout("layout=official")) == {"name": "answer_tags", "instruction": "default"}
+    assert layout("search=official", "layout.instruction=mine.md").instruction == "mine.md"
+
+
+def test_best_of_n_draws_as_often_as_the_control_says_and_refines_nothing(searches):
+    search = searches["best_of_n"].search
+    assert (search.first_samples * search.first_rounds, search.max_steps) == (16, 0)
+    assert {c.search.first_rounds for name, c in searches.items() if name != "best_of_n"} == {1}
+
+
 def test_a_missing_value_is_named():
     with pytest.raises(ConfigError, match=r"missing value for data.path: give data.path=... on the command line"):
         load(compose("synthesize", overrides=["data=files"]), SynthesizeConfig)
@@ -87,9 +121,11 @@ def reer(*arguments, cwd, stage="reer.synthesize"):
         ("search.max_step=3", "unknown key search.max_step: did you mean search.max_steps?"),
         ("serch.max_steps=3", "unknown key serch.max_steps: did you mean search.max_steps?"),
         ("search.max_steps=ten", "search.max_steps=ten: Value 'ten' of type 'str' could not be converted to Integer"),
-        ("layout=zigzag", "layout=zigzag is unknown: choose one of answer_tags, think"),
+        ("layout=zigzag", "layout=zigzag is unknown: choose one of answer_tags, official, think"),
         ("search=typo", "unknown key search.max_stepz in search/typo.yaml: did you mean search.max_steps?"),
         ("search=wrong", "search.patience in search/wrong.yaml: Value 'x' of type 'str' could not be converted"),
+        ("search.segment.min_words=3", "unknown key search.segment.min_words: did you mean search.segment.min_tok"),
+        ("search.objective.clip=x", "search.objective.clip=x: Value 'x' of type 'str' could not be converted to Fl"),
         ("data.path=nowhere.jsonl", "nowhere.jsonl: no such file"),
         ("trainer.args.max_steps=3", "key trainer.args.max_steps is not in the config yet: write +trainer.args.max"),
     ],

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reer.backend.fake import FakeTokenizer
-from reer.errors import ConfigError, LayoutError
-from reer.layout import FRAMES, Layout
+from reer.config import LayoutConfig
+from reer.errors import ConfigError, LayoutError, PromptError
+from reer.layout import FRAMES, Layout, build_layout
+from reer.prompts import load_instruction
 
 PLAIN = st.text(min_size=1).filter(lambda t: t.strip() and "\0" not in t and "<" not in t)
 layout = Layout("think", FakeTokenizer())
@@ -50,6 +52,39 @@ def test_training_supervises_thinking_answer_and_end_of_turn_and_the_scorer_coun
     request = encoded.score_request()
     assert text(request.ids[request.start : request.end]) == "y"
     assert request.end == len(request.ids)
+
+
+def test_the_objective_reaches_the_scorer_and_changes_nothing_else():
+    encoded = layout.encode("q", "z", "yyyy")
+    plain, shaped = encoded.score_request(), encoded.score_request(skip=2, clip=1.5)
+    assert (plain.skip, plain.clip) == (0, None)
+    assert (shaped.skip, shaped.clip) == (2, 1.5)
+    assert (shaped.ids, shaped.start, shaped.end) == (plain.ids, plain.start, plain.end)
+
+
+@pytest.mark.parametrize(("query", "words"), [("Write of rain.", "writing task"), ("写一写雨。", "写作任务")])
+def test_an_instruction_stands_around_the_query_and_leaves_thinking_and_answer_as_they_are(query, words):
+    bare = build_layout(LayoutConfig(name="answer_tags"), FakeTokenizer())
+    wrapped = build_layout(LayoutConfig(name="answer_tags", instruction="default"), FakeTokenizer())
+    shown = load_instruction("default")(query)
+    assert wrapped.user_turn(query) == shown != query == bare.user_turn(query)
+    one, other = bare.encode(query, "z", "y"), wrapped.encode(query, "z", "y")
+    assert text(other.ids[: other.thinking]) == f"user: {shown}assistant: "
+    assert words in text(other.ids[: other.thinking])
+    assert text(one.ids[: one.thinking]) == f"user: {query}assistant: "
+    assert one.ids[one.thinking :] == other.ids[other.thinking :]
+    assert one.answer_tokens == other.answer_tokens == 1
+
+
+def test_an_instruction_that_cannot_be_used_is_named_when_the_layout_is_built(tmp_path):
+    with pytest.raises(PromptError, match="nowhere.md: cannot be read"):
+        build_layout(LayoutConfig(instruction=str(tmp_path / "nowhere.md")), FakeTokenizer())
+    mine = tmp_path / "mine.md"
+    mine.write_text("Think. <|end|> {query}")
+    with pytest.raises(ConfigError, match=r"layout.instruction=.*mine.md: .*control token <\|end\|>"):
+        build_layout(LayoutConfig(instruction=str(mine)), FakeTokenizer())
+    with pytest.raises(ConfigError, match="layout.name=official is unknown"):
+        build_layout(LayoutConfig(name="official"), FakeTokenizer())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """How much of an answer stands in a thinking."""
 
+import unicodedata
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,15 @@ def test_a_copy_is_found_whatever_its_commas_and_capitals():
     found = measure("I will say: THE OLD MAN WEARY of the sea sat down; then he sleeps.", answer, ngram=4)
     assert found.longest_run == 9
     assert found.containment == 6 / 12  # 15 words make 12 four-grams, 9 copied words cover 6 of them
+
+
+def test_straight_quotes_and_decomposed_accents_are_the_same_words():
+    answer = "“You ’spec’ Boulôt an’ me we got money fur was’e?” It’s Cléophas’s, and we didn’t."
+    typed = unicodedata.normalize("NFD", answer.replace("’", "'").replace("“", '"').replace("”", '"'))
+    assert words(typed) == words(answer)
+    assert "didn't" in words(answer)
+    assert measure(typed, answer).containment == 1.0
+    assert words("Ｆｕｌｌ ｗｉｄｔｈ") == ["full", "width"]
 
 
 def test_chinese_counts_characters():

@@ -6,27 +6,47 @@ from hypothesis import strategies as st
 
 from reer.errors import RunDirError
 from reer.ledger import Ledger
-from reer.types import Baseline, Candidate, First, Step, Usage
+from reer.types import Attribution, Baseline, Candidate, First, Step, Usage
 
 NLL = st.floats(0, 20)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 USAGE = st.builds(
-    Usage, calls=st.integers(0, 9), generated_tokens=st.integers(0, 99), scored_tokens=st.integers(0, 99)
+    Usage,
+    calls=st.integers(0, 9),
+    generated_tokens=st.integers(0, 99),
+    scored_tokens=st.integers(0, 99),
+    seconds=st.floats(0, 99),
 )
+OBJECTIVE = st.none() | NLL
 CANDIDATES = st.lists(
-    st.builds(Candidate, text=TEXT, nll=st.none() | NLL, rejected=st.none() | TEXT), min_size=1, max_size=3
+    st.builds(Candidate, text=TEXT, nll=st.none() | NLL, rejected=st.none() | TEXT, objective=OBJECTIVE),
+    min_size=1,
+    max_size=3,
 ).map(tuple)
 EVENTS = st.one_of(
     st.builds(Baseline, nll=NLL, answer_tokens=st.integers(1, 9), usage=USAGE),
-    st.builds(First, candidates=CANDIDATES, kept=st.just(0), segments=st.tuples(TEXT, TEXT), nll=NLL, usage=USAGE),
+    st.builds(
+        First,
+        candidates=CANDIDATES,
+        kept=st.just(0),
+        segments=st.tuples(TEXT, TEXT),
+        nll=NLL,
+        objective=OBJECTIVE,
+        usage=USAGE,
+    ),
+    st.builds(
+        Attribution, sweep=st.integers(0, 9), changes=st.lists(st.none() | NLL, max_size=3).map(tuple), usage=USAGE
+    ),
     st.builds(
         Step,
+        sweep=st.integers(0, 9),
         segment=st.integers(0, 9),
-        operation=st.just("rewrite"),
+        operation=st.sampled_from(["rewrite", "delete", "merge"]),
         before=TEXT,
         candidates=CANDIDATES,
         kept=st.none() | st.just(0),
         nll=NLL,
+        objective=OBJECTIVE,
         usage=USAGE,
     ),
 )

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from reer.backend.fake import FakeTokenizer
-from reer.config import SearchConfig
+from reer.config import LeakConfig, SearchConfig
 from reer.layout import Layout
 from reer.prompts import Prompt, PromptSet
 from reer.propose import Proposer
-from reer.types import Example, Response, Trajectory
+from reer.types import Example, Response, Trajectory, Usage
 
 EXAMPLE = Example(id="e", query="QUERY", answer="ANSWER text")
 TRAJECTORY = Trajectory(("First part of the plan.\n\n", "Second part.\n\n", "Third part."))
@@ -148,3 +148,111 @@ def test_seeds_depend_on_run_example_and_segment_only():
     other = Example(id="other", query="QUERY", answer="ANSWER text")
     assert seeds(EXAMPLE, 1) == seeds(EXAMPLE, 1)
     assert len({seeds(EXAMPLE, 1), seeds(EXAMPLE, 2), seeds(other, 1)}) == 3
+
+
+class Planner:
+    """A plan for the request that ends at </skeleton>, thinking for the one that shows it."""
+
+    def __init__(self, plans, thinking=" plan the rain.\n"):
+        self.plans, self.thinking, self.requests = plans, thinking, []
+
+    async def generate(self, requests):
+        [request] = requests
+        self.requests.append(request)
+        if "</skeleton>" in request.stop:
+            return [[Response(text=text, finish_reason=finish, usage=Usage(calls=1)) for text, finish in self.plans]]
+        return [[Response(text=self.thinking, finish_reason="stop", usage=Usage(calls=1, generated_tokens=7))]]
+
+
+def planning(generator, openers=("I", "We", "So"), attempt=0, example=EXAMPLE):
+    prompt_set = PromptSet(
+        Prompt("initial", (), None),
+        Prompt("rewrite", (), None),
+        "",
+        Prompt("plan {query}|{answer}", (), "skeleton"),
+        Prompt("think {query}|{skeleton}", openers, "think"),
+    )
+    settings = SearchConfig(start="skeleton", first_samples=max(1, len(generator.plans)))
+    asking = Proposer(generator, lambda language: prompt_set, Layout("think", FakeTokenizer()), settings, seed=3)
+    return asyncio.run(asking.first(example, attempt))
+
+
+def test_the_thinking_is_drawn_from_the_plan_without_sight_of_the_answer():
+    generator = Planner([("<skeleton>\n1. Rain comes.\n", "stop"), ("<skeleton>2. Rain goes.", "stop")])
+    proposals, usage = planning(generator, openers=("I",))
+    plan, *expansions = generator.requests
+    assert plan.messages[0].content == "plan QUERY|ANSWER text"
+    assert (plan.stop, plan.prefill, len(set(plan.seeds))) == (("</skeleton>",), "", 2)
+    shown = [request.messages[0].content for request in expansions]
+    assert shown == ["think QUERY|1. Rain comes.", "think QUERY|2. Rain goes."]
+    assert all("ANSWER" not in str(request) for request in expansions)
+    assert {(request.stop, request.prefill) for request in expansions} == {(("</think>",), "<think>\nI")}
+    assert len({seed for request in generator.requests for seed in request.seeds}) == 4
+    assert [(p.text, p.rejected) for p in proposals] == [("I plan the rain.", None)] * 2
+    assert usage == Usage(calls=4, generated_tokens=14)
+
+
+def test_an_unusable_plan_is_a_refused_proposal_and_is_never_expanded():
+    generator = Planner([("<skeleton>1. Rain co", "length"), ("<skeleton>1. Rain.", "stop"), ("none", "stop")])
+    proposals, _ = planning(generator)
+    assert [p.rejected for p in proposals] == ["skeleton: truncated", None, "skeleton: no_tag"]
+    assert len(generator.requests) == 2
+    proposals, usage = planning(generator := Planner([("<skeleton>1. Rain co", "length")]))
+    assert (proposals[0].text, proposals[0].rejected) == ("1. Rain co", "skeleton: truncated")
+    assert len(generator.requests) == usage.calls == 1
+
+
+def test_the_thinking_of_a_plan_is_checked_like_any_other():
+    for thinking, rejected in [("...", None), ("with <answer> inside", "tags")]:
+        [proposal], _ = planning(Planner([("<skeleton>1. Rain.", "stop")], thinking))
+        assert proposal.rejected == rejected
+
+
+def test_openers_and_seeds_differ_by_example_and_attempt():
+    def drawn(id_, attempt=0):
+        generator = Planner([("<skeleton>1. Rain.", "stop")])
+        planning(generator, attempt=attempt, example=Example(id=id_, query="QUERY", answer="ANSWER text"))
+        return [(request.prefill, request.seeds) for request in generator.requests]
+
+    assert drawn("e") == drawn("e")
+    seeds = [seeds for _, seeds in drawn("e") + drawn("f") + drawn("e", attempt=1)]
+    assert len(set(seeds)) == 6
+    assert {drawn(f"e{n}")[1][0] for n in range(20)} == {"<think>\nI", "<think>\nWe", "<think>\nSo"}
+
+
+def test_a_first_trajectory_in_one_go_opens_differently_by_example():
+    prefills = set()
+    for n in range(20):
+        generator = Scripted(" plan the text.\n", "stop")
+        example = Example(id=str(n), query="QUERY", answer="ANSWER text")
+        asyncio.run(proposer(generator, "refine", ("I", "We", "So")).first(example, attempt=0))
+        prefills.add(generator.request.prefill)
+    assert prefills == {"<think>\nI", "<think>\nWe", "<think>\nSo"}
+
+
+EDITOR = proposer(None)
+
+
+def edited(trajectory, index, operation):
+    proposal = EDITOR.edit(EXAMPLE, Trajectory(trajectory), index, operation)
+    return proposal.text, proposal.rejected
+
+
+def test_a_deletion_is_an_empty_text_and_a_merge_one_paragraph():
+    paragraphs = ("One.\n\n", "Two.\n\n", "Three.")
+    assert edited(paragraphs, 1, "delete") == ("", None)
+    assert edited(paragraphs, 0, "merge") == ("One. Two.\n\n", None)
+    assert edited(paragraphs, 1, "merge") == ("Two. Three.", None)
+    assert edited(("雨来了。\n\n", "  雪落下。\n"), 0, "merge") == ("雨来了。雪落下。\n", None)
+    assert edited(("  Lead.\n", "Two."), 0, "merge") == ("  Lead. Two.", None)
+
+
+def test_an_edit_that_changes_nothing_or_makes_a_trajectory_unusable_is_refused():
+    assert edited(("One. ", "Two."), 0, "merge") == ("One. Two.", "identical")
+    assert edited(("雨来了。", "雪落下。"), 0, "merge") == ("雨来了。雪落下。", "identical")
+    example = Example(id="e", query="q", answer="one two three four five six seven eight nine ten eleven twelve")
+    halves = ("one two three four five six\n\n", "no, \n\n", "seven eight nine ten eleven twelve")
+    settings = SearchConfig(leak=LeakConfig(longest_run=6, containment=1.0))
+    asking = Proposer(None, None, Layout("think", FakeTokenizer()), settings, seed=3)
+    assert asking.edit(example, Trajectory(halves), 1, "delete").rejected == "leak"
+    assert asking.edit(example, Trajectory(halves), 0, "delete").rejected is None

@@ -18,10 +18,12 @@ from reer import launch
 from reer.backend.fake import FakeScorer
 from reer.config import FakeBackendConfig
 from reer.layout import Layout
+from reer.prompts import load_set
 
 ROW_KEYS = {
-    "id", "trajectory", "query", "answer", "thinking", "segments", "first", "nll", "answer_tokens", "leak", "steps",
-    "usage", "layout", "generator", "scorer", "source", "licence", "language", "domain", "seed", "format_version",
+    "id", "trajectory", "query", "answer", "thinking", "segments", "first", "nll", "objective", "answer_tokens",
+    "leak", "steps", "usage", "layout", "instruction", "generator", "scorer", "source", "licence", "language",
+    "domain", "seed", "format_version",
 }  # fmt: skip
 
 
@@ -67,7 +69,9 @@ def test_the_files_keep_their_contract(finished):
     assert all(set(row) == ROW_KEYS for row in found)
     assert all(row["first"]["thinking"] == "".join(row["first"]["segments"]) for row in found)
     assert all(row["thinking"] == "".join(row["segments"]) for row in found)
-    assert set(found[0]["steps"][0]) == {"segment", "operation", "before", "candidates", "kept", "nll"}
+    keys = {"sweep", "segment", "operation", "before", "candidates", "kept", "nll", "objective"}
+    assert set(found[0]["steps"][0]) == keys
+    assert all(row["objective"] is row["instruction"] is None and "seconds" not in row["usage"] for row in found)
     assert pq.read_table(run_dir / "trajectories.parquet").to_pylist() == found
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["examples"] == {"input": 8, "done": 8, "dropped": {}, "failed": 0, "quarantined": 0}
@@ -99,6 +103,33 @@ def test_steps_tell_how_the_first_thinking_became_the_last(finished):
                 segments[step["segment"]] = candidate["text"]
             nll = step["nll"]
         assert (segments, nll) == (row["segments"], row["nll"]["final"])
+
+
+def test_edits_sweeps_skeletons_and_an_objective_keep_the_contract_too(tmp_path):
+    overrides = ["data.limit=6", "search=official", "search.edits=[delete,merge]", "search.sweeps=2"]
+    overrides += ["search.start=skeleton", "search.max_steps=40", "search.segment.max_tokens=200"]
+    process = synthesize(tmp_path, *overrides)
+    assert process.returncode == launch.DONE, process.errors
+    found = rows(tmp_path)
+    run_dir = tmp_path / "runs" / "fake" / "synthesize"
+    assert pq.read_table(run_dir / "trajectories.parquet").to_pylist() == found
+    assert all(set(row) == ROW_KEYS for row in found)
+    assert {(row["layout"], row["instruction"]) for row in found} == {("answer_tags", "default")}
+    assert {step["sweep"] for row in found for step in row["steps"]} == {0, 1}
+    assert {step["operation"] for row in found for step in row["steps"]} == {"rewrite", "delete", "merge"}
+    for row in found:
+        assert row["thinking"] == "".join(row["segments"])
+        values = [row["objective"]["first"], *(step["objective"] for step in row["steps"])]
+        assert values == sorted(values, reverse=True)
+        assert values[-1] == row["objective"]["final"]
+        # the fake scorer's objective at a clip of 2 is two thirds of its NLL
+        assert row["objective"]["final"] == pytest.approx(row["nll"]["final"] * 2 / 3)
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    assert manifest["prompts"]["sha256"]["en"] == load_set("standard", "en", "skeleton").sha256
+    before = (run_dir / "trajectories.jsonl").read_bytes()
+    (run_dir / "trajectories.jsonl").unlink()
+    assert synthesize(tmp_path, *overrides).returncode == launch.DONE
+    assert (run_dir / "trajectories.jsonl").read_bytes() == before
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(finished, tmp_path):
@@ -137,8 +168,16 @@ def test_bad_rows_are_set_aside_counted_and_kept_and_the_exit_code_says_so(tmp_p
 def test_a_mistake_found_before_any_work_does_not_tie_the_folder_to_it(tmp_path):
     wrong = synthesize(tmp_path, "data.limit=1", "prompts.set=nowhere")
     assert wrong.returncode == launch.MISTAKE
-    assert "prompts.set=nowhere has no folder" in wrong.errors
-    assert synthesize(tmp_path, "data.limit=1", "search.order=zigzag").returncode == launch.MISTAKE
+    assert "prompts.set=nowhere has no prompts for language en" in wrong.errors
+    for override, sentence in [
+        ("search.order=zigzag", "search.order=zigzag is unknown"),
+        ("layout.instruction=nowhere.md", "nowhere.md: cannot be read"),
+        ("search.start=skeleton", "search.start=skeleton needs skeleton.md and expand.md"),
+    ]:
+        wrong = synthesize(tmp_path, "data.limit=1", "prompts=compact", override)
+        assert wrong.returncode == launch.MISTAKE
+        assert sentence in wrong.errors
+        assert wrong.errors.count("\n") == 1
     assert synthesize(tmp_path, "data.limit=1").returncode == launch.DONE
     assert synthesize(tmp_path, "data.limit=1", "seed=7").returncode == launch.MISTAKE
 

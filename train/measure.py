@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from reer.backend.hf import HFScorer
+from reer.backend import build_scorer
 from reer.config import HFBackendConfig, ModelConfig
 from reer.types import ScoreRequest
 
@@ -20,7 +20,7 @@ def measure(model: Path, held_out: Sequence[TrainingExample], max_length: int, d
     saved = ModelConfig(path=str(model), dtype="auto", device=device, max_length=max_length)
     encoded = [example.encoded for example in held_out]
     thinking = [ScoreRequest(e.ids, e.thinking, e.answer) for e in encoded]
-    scorer = HFScorer(HFBackendConfig(model=saved))
+    scorer = build_scorer(HFBackendConfig(model=saved))
     scored = asyncio.run(scorer.score([*(e.score_request() for e in encoded), *thinking]))
     nll = [result.score.nll for result in scored]
     half = len(encoded)

@@ -1,8 +1,12 @@
 """Engines behind the protocols of `reer.types`, built from config. Each is imported only when it is chosen."""
 
+import logging
+
 from reer.config import BackendConfig, FakeBackendConfig, HFBackendConfig, OpenAIBackendConfig
 from reer.errors import ConfigError
 from reer.types import Generator, Scorer
+
+log = logging.getLogger(__name__)
 
 
 def build_generator(config: BackendConfig) -> Generator:
@@ -29,14 +33,24 @@ def build_scorer(config: BackendConfig) -> Scorer:
         ConfigError: this engine cannot score.
     """
     if isinstance(config, HFBackendConfig):
-        from reer.backend.hf import HFScorer
-
-        return HFScorer(config)
+        return _hf_scorer(config)
     if isinstance(config, FakeBackendConfig):
         from reer.backend.fake import FakeScorer
 
         return FakeScorer(config)
     raise ConfigError(f"the {config.kind} backend writes texts but does not score them: choose backend@scorer=hf")
+
+
+def _hf_scorer(config: HFBackendConfig) -> Scorer:
+    """Packed forwards, or plain ones for a model whose attention does not allow it."""
+    from reer.backend.hf import HFScorer
+    from reer.backend.packed_scorer import DoesNotFit, PackedScorer
+
+    try:
+        return PackedScorer.load(config)
+    except DoesNotFit as error:
+        log.warning("%s: every request is scored by a forward of its own", error)
+        return HFScorer(config)
 
 
 def describe(config: BackendConfig) -> dict[str, str | None]:

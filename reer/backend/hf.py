@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import DynamicCache
 
+NUCLEUS = 256
+"""Tokens sorted at first to find the nucleus."""
 LOGIT_ROWS = 512
 """Rows turned into float32 log-probabilities at once. (The model itself still makes all rows of the answer.)"""
 
@@ -135,33 +137,50 @@ class HFGenerator:
         return Response(text=text[:cut], finish_reason=finish, usage=usage)
 
 
-def _sampling(request: GenerateRequest, seeds: Sequence[int]) -> list[Any]:
-    """Sampling with one random stream per row, as logits processors in front of an arg-max.
+class NucleusSampler:
+    """Temperature and top-p sampling as a logits processor in front of an arg-max, one random stream per row.
 
-    Adding Gumbel noise to log-probabilities and taking the largest draws exactly from them (Gumbel-max), so
-    transformers' own loop does the rest and no row's draw depends on the batch.
+    Draws by inverting the cumulative distribution, with a single number per token, so no row's draw depends on its
+    neighbours. Only the likeliest tokens are sorted, more of them where they do not yet hold `top_p` of the mass.
     """
-    if request.temperature == 0:
-        return []
-    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-    warpers = [TemperatureLogitsWarper(request.temperature)]
-    if request.top_p < 1:
-        warpers.append(TopPLogitsWarper(request.top_p))
-    return LogitsProcessorList([*warpers, _GumbelNoise(seeds)])  # type: ignore[no-any-return]
-
-
-class _GumbelNoise:
-    def __init__(self, seeds: Sequence[int]) -> None:
+    def __init__(self, request: GenerateRequest, seeds: Sequence[int]) -> None:
         import torch
 
-        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.temperature, self.top_p = request.temperature, request.top_p
+        streams = (torch.Generator().manual_seed(seed) for seed in seeds)
+        self.uniform = torch.stack([torch.rand(request.max_tokens, generator=g, dtype=torch.float64) for g in streams])
+        self.step = 0
 
     def __call__(self, input_ids: "Tensor", scores: "Tensor") -> "Tensor":
+        """Scores [rows, vocabulary] with all but the drawn tokens at minus infinity."""
         import torch
 
-        noise = torch.stack([torch.empty(scores.shape[-1]).exponential_(generator=g) for g in self.streams])
-        return scores.float() - noise.to(scores.device).log()
+        probabilities = (scores.float() / self.temperature).softmax(-1)
+        likeliest, tokens = self._nucleus(probabilities)
+        cumulative = likeliest.double().cumsum(-1)
+        target = self.uniform[:, self.step, None].to(scores.device) * cumulative[:, -1:]
+        self.step += 1
+        drawn = tokens.gather(1, (cumulative <= target).sum(-1, keepdim=True).clamp(max=tokens.shape[1] - 1))
+        return torch.full_like(scores, -torch.inf).scatter_(1, drawn, 0.0)
+
+    def _nucleus(self, probabilities: "Tensor") -> tuple["Tensor", "Tensor"]:
+        """Probabilities and tokens [rows, n], the likeliest first; 0 outside the smallest set that holds `top_p`."""
+        size = probabilities.shape[-1]
+        n = NUCLEUS if probabilities.device.type == "cpu" and self.top_p < 1 else size
+        while True:
+            likeliest, tokens = probabilities.topk(min(n, size))
+            before = likeliest.cumsum(-1) - likeliest
+            if n >= size or (before[:, -1] >= self.top_p).all():
+                return likeliest.where(before < self.top_p, 0.0), tokens
+            n *= 8
+
+
+def _sampling(request: GenerateRequest, seeds: Sequence[int]) -> list[Any]:
+    from transformers import LogitsProcessorList
+
+    sampler = [NucleusSampler(request, seeds)] if request.temperature > 0 else []
+    return LogitsProcessorList(sampler)  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)
@@ -224,14 +243,10 @@ class HFScorer:
         chunks = zip(logits[:-1].split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
         nlls = torch.cat(
             [torch.nn.functional.cross_entropy(rows.float(), wanted, reduction="none") for rows, wanted in chunks]
-        ).double()
-        if not nlls.isfinite().all():
-            return BackendError("the model gave no finite log-probability"), prefix
-        objective = nlls[request.skip :].clamp(max=request.clip).mean().item() if request.has_objective else None
-        score = Score(nlls.mean().item(), len(targets), objective)
+        )
         seconds = time.perf_counter() - started
         usage = Usage(calls=1, scored_tokens=len(ids) - reused, reused_tokens=reused, seconds=seconds)
-        return Scored(score, usage), prefix
+        return scored(nlls, request, usage), prefix
 
     def _choose(
         self, request: tuple[tuple[int, ...], tuple[int, ...]], prefix: _Prefix | None, following: tuple[int, ...]
@@ -266,6 +281,16 @@ class HFScorer:
             logits_to_keep=keep,
         )
         return output.logits[0], reused, _Prefix(ids, cache) if shared else None
+
+
+def scored(nlls: "Tensor", request: ScoreRequest, usage: Usage) -> Scored | BackendError:
+    """The score of a span from the NLL of each of its tokens [tokens], in nats; the error where one is no number."""
+    nlls = nlls.double()
+    if not nlls.isfinite().all():
+        return BackendError("the model gave no finite log-probability")
+    counted = nlls[request.skip :] if request.clip is None else nlls[request.skip :].clamp(max=request.clip)
+    objective = counted.mean().item() if request.has_objective else None
+    return Scored(Score(nlls.mean().item(), len(nlls), objective), usage)
 
 
 def _ids(request: Any) -> tuple[int, ...]:

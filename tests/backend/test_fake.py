@@ -6,10 +6,10 @@ import json
 import pytest
 
 from reer.backend import build_generator, build_scorer, describe
-from reer.backend.fake import FakeGenerator
+from reer.backend.fake import FakeGenerator, FakeScorer
 from reer.config import FakeBackendConfig, HFBackendConfig, ModelConfig, OpenAIBackendConfig
 from reer.errors import ConfigError, DataError
-from reer.types import GenerateRequest, Message
+from reer.types import GenerateRequest, Message, ScoreRequest
 
 
 def ask(generator, text, seeds=(1, 2), **settings):
@@ -35,9 +35,20 @@ def test_a_broken_script_is_named(tmp_path, content):
 
 def test_replies_have_the_form_the_request_expects():
     generator = FakeGenerator(FakeBackendConfig())
-    assert all("<refine>" in text for text in ask(generator, "a longer prompt", stop=("</refine>",)))
+    for tag in ("refine", "skeleton"):
+        replies = ask(generator, "a longer prompt", stop=(f"</{tag}>",))
+        assert all(f"<{tag}>" in text and f"</{tag}>" not in text for text in replies)
     replies = ask(generator, "a longer prompt", seeds=tuple(range(40)))
     assert 20 < sum(text.startswith("<think>\n") for text in replies) < 40
+
+
+def test_a_score_has_an_objective_only_where_one_is_asked_for_and_it_changes_no_nll():
+    ids = tuple(b"user: rain. the rain fell")
+    requests = [ScoreRequest(ids, 12, len(ids), *how) for how in [(), (3, None), (0, 2.0), (3, 1.5)]]
+    scores = [scored.score for scored in asyncio.run(FakeScorer(FakeBackendConfig()).score(requests))]
+    assert len({score.nll for score in scores}) == len({score.tokens for score in scores}) == 1
+    assert [score.objective is None for score in scores] == [True, False, False, False]
+    assert scores[3].objective < scores[2].objective < scores[0].nll
 
 
 def test_an_engine_that_cannot_score_is_refused():

@@ -1,12 +1,13 @@
 """The transformers engine against plain transformers: the same numbers, and draws that no neighbour can change."""
 
 import asyncio
+import time
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reer.backend.hf import HFGenerator, HFScorer, _GumbelNoise
+from reer.backend.hf import HFGenerator, HFScorer, _sampling
 from reer.config import HFBackendConfig, ModelConfig
 from reer.errors import BackendError
 from reer.layout import Layout
@@ -43,11 +44,15 @@ def plain(tiny_model):
     return model, AutoTokenizer.from_pretrained(tiny_model)
 
 
-def reference(plain, ids, start, end):
+def token_nlls(plain, ids, start, end):
     """One forward with every logit, nothing cached or shared."""
     with torch.no_grad():
         logprobs = plain[0](torch.tensor([ids])).logits[0].log_softmax(-1)
-    return -sum(logprobs[i - 1, ids[i]].item() for i in range(start, end)) / (end - start)
+    return [-logprobs[i - 1, ids[i]].item() for i in range(start, end)]
+
+
+def reference(plain, ids, start, end):
+    return sum(token_nlls(plain, ids, start, end)) / (end - start)
 
 
 def score(scorer, requests):
@@ -63,6 +68,43 @@ def test_scores_equal_a_plain_forward_and_count_every_token_of_the_answer(scorer
         assert result.score.nll == pytest.approx(reference(plain, list(e.ids), e.answer, e.end), abs=1e-5)
     counts = {y: len(plain[1].encode(y, add_special_tokens=False)) for y in ANSWERS}
     assert [r.score.tokens for r in results] == [counts[y] for y in ANSWERS for _ in thinkings]
+
+
+@pytest.mark.parametrize(
+    ("skip", "clip"), [(0, 5.9), (4, 5.9), (4, None), (0, 2.0)], ids=["clip", "both", "skip", "the authors' clip"]
+)
+def test_an_objective_leaves_out_and_clips_tokens_and_the_nll_stays_that_of_the_whole_answer(
+    scorer, plain, skip, clip
+):
+    layout = Layout("think", scorer.tokenizer)
+    encoded = [layout.encode("Write.", z, y) for y in ANSWERS if len(y) > 5 for z in (None, "I will begin.", "雪.")]
+    results = score(scorer, [e.score_request(skip, clip) for e in encoded])
+    for e, result in zip(encoded, results, strict=True):
+        nlls = token_nlls(plain, list(e.ids), e.answer, e.end)
+        counted = [min(nll, clip or nll) for nll in nlls[skip:]]
+        assert result.score.objective == pytest.approx(sum(counted) / len(counted), abs=1e-5)
+        assert result.score.nll == pytest.approx(sum(nlls) / len(nlls), abs=1e-5)
+        assert result.score.tokens == len(nlls)
+        assert clip is None or min(nlls) < clip < max(nlls) or clip == 2.0  # clipping has to matter, and not to all
+
+
+def test_without_an_objective_there_is_none_and_one_changes_no_nll(scorer):
+    encoded = Layout("think", scorer.tokenizer).encode("Write.", "I will begin.", ANSWERS[1])
+    bare, shaped = score(scorer, [encoded.score_request(), encoded.score_request(2, 5.9)])
+    assert bare.score.objective is None
+    assert bare.score.value == bare.score.nll == pytest.approx(shaped.score.nll, abs=1e-6)
+    assert shaped.score.value == shaped.score.objective != shaped.score.nll
+
+
+def test_models_say_how_long_they_took(scorer, generator):
+    encoded = Layout("think", scorer.tokenizer).encode("Write.", "I will begin.", ANSWERS[1])
+    started = time.perf_counter()
+    [scored] = score(scorer, [encoded.score_request()])
+    [drawn] = asyncio.run(generator.generate([request("Rain.", (1, 2, 3))]))
+    elapsed = time.perf_counter() - started
+    seconds = [scored.usage.seconds, *(response.usage.seconds for response in drawn)]
+    assert min(seconds) > 0
+    assert sum(seconds) <= elapsed
 
 
 def test_a_common_beginning_is_run_once_and_changes_nothing(scorer):
@@ -130,12 +172,23 @@ def test_greedy_text_equals_transformers_own(generator, plain):
     assert found.text == tokenizer.decode(expected, skip_special_tokens=True)
 
 
-def test_gumbel_noise_draws_from_the_distribution():
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "expected"),
+    [
+        (1.0, 1.0, [0.6, 0.3, 0.1]),
+        (0.5, 1.0, [0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46]),
+        (1.0, 0.85, [0.6 / 0.9, 0.3 / 0.9, 0.0]),
+        (1.0, 0.5, [1.0, 0.0, 0.0]),
+    ],
+)
+def test_draws_follow_the_distribution_its_temperature_and_its_nucleus(temperature, top_p, expected):
     probabilities = torch.tensor([0.6, 0.3, 0.1])
-    noise = _GumbelNoise(range(4000))
-    draws = noise(None, probabilities.log().expand(4000, 3)).argmax(-1)
+    settings = {"temperature": temperature, "top_p": top_p, "max_tokens": 1}
+    processors = _sampling(request("Rain.", tuple(range(4000)), **settings), range(4000))
+    draws = processors(None, probabilities.log().expand(4000, 3)).argmax(-1)
     shares = draws.bincount(minlength=3) / 4000
-    assert (shares - probabilities).abs().max() < 0.03
+    assert (shares - torch.tensor(expected)).abs().max() < 0.03
+    assert all(share == 0 for share, wanted in zip(shares, expected, strict=True) if wanted == 0)
 
 
 def test_a_stop_text_and_the_limit_end_a_reply(generator):

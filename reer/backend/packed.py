@@ -1,0 +1,272 @@
+"""Many sequences through one forward without padding, each common beginning once: exact, on CPU and CUDA.
+
+Sequences become runs of token ids. A run continues a path of earlier runs (of this forward, of one before, or kept
+from an earlier call) and attends to them and to itself. Everything but attention sees one long sequence; attention
+goes run by run, so nothing is padded and nothing masked is computed. Plugged into transformers as an attention
+implementation of its own, which gets the runs as a keyword of the forward.
+
+Knows token ids, keys and values; knows nothing of scores or texts.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+NAME = "reer_packed"
+AHEAD = 256
+"""Tokens kept past what a sequence shares: the edited segment, with which the next step's sequences will begin."""
+
+Ids = tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """New token ids at the end of a path; where they may be continued, with their keys and values."""
+
+    ids: Ids
+    path: "Path"
+    """What stands before them."""
+    continued: bool
+    row: int | None = None
+    """Position in the sequence of its first token, where its hidden states are wanted."""
+    owner: int = 0
+    """Which of the sequences it belongs to."""
+    at: int = 0
+    """Where it lies in the forward that computes it."""
+    layers: list[tuple["Tensor", "Tensor"]] = field(default_factory=list)
+    """Keys and values [heads, tokens, width] by layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The beginning of a sequence as pieces of runs: (run, how many of its tokens)."""
+
+    pieces: tuple[tuple[Run, int], ...] = ()
+
+    def __len__(self) -> int:
+        return sum(length for _, length in self.pieces)
+
+    def cut(self, length: int) -> "Path":
+        """Its first `length` tokens."""
+        pieces: list[tuple[Run, int]] = []
+        for run, tokens in self.pieces:
+            if length > 0:
+                pieces.append((run, min(tokens, length)))
+            length -= tokens
+        return Path(tuple(pieces))
+
+    def then(self, run: Run) -> "Path":
+        return Path((*self.pieces, (run, len(run.ids))))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A sequence whose hidden states at positions `first` to the last but one are wanted."""
+
+    ids: Ids
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Hidden states [tokens, width] of one sequence from a position on."""
+
+    owner: int
+    first: int
+    states: "Tensor"
+
+
+class Kept:
+    """Beginnings of sequences whose keys and values stay for later calls; the least recently used go first."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` in tokens."""
+        self.limit = limit
+        self._sorted: list[Ids] = []
+        self._paths: dict[Ids, Path] = {}
+        self._used: dict[Ids, int] = {}
+        self._clock = count()
+
+    def longest(self, ids: Ids) -> Path:
+        """The longest beginning of `ids` that is held; in sorted order it is a neighbour's."""
+        at = bisect_left(self._sorted, ids)
+        lengths = [(common(ids, near), near) for near in self._sorted[max(0, at - 1) : at + 1]]
+        length, best = max(lengths, default=(0, ()))
+        if not length:
+            return Path()
+        self._used[best] = next(self._clock)
+        return self._paths[best].cut(length)
+
+    def add(self, ids: Ids, path: Path) -> None:
+        if ids not in self._paths:
+            self._sorted.insert(bisect_left(self._sorted, ids), ids)
+        self._paths[ids] = path
+        self._used[ids] = next(self._clock)
+
+    def trim(self) -> None:
+        """Drop what exceeds the limit."""
+        while self._paths and self.tokens > self.limit:
+            oldest = min(self._used, key=self._used.__getitem__)
+            self._sorted.remove(oldest)
+            del self._paths[oldest], self._used[oldest]
+
+    def clear(self) -> None:
+        self._sorted.clear()
+        self._paths.clear()
+        self._used.clear()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens held; a run that several paths share counts once."""
+        return sum({id(run): len(run.ids) for path in self._paths.values() for run, _ in path.pieces}.values())
+
+
+class PackedForward:
+    """The body of a causal language model, run over many sequences at once."""
+
+    def __init__(self, model: "PreTrainedModel", budget: int, kept_tokens: int) -> None:
+        """`budget`: new tokens of one forward; `kept_tokens`: tokens whose keys and values stay for later calls."""
+        _register()
+        self.model = model
+        self.budget = budget
+        self.kept = Kept(kept_tokens)
+        self.reused: list[int] = []
+        """Of the latest call, by sequence: tokens that were not computed anew."""
+
+    def hidden(self, wanted: Sequence[Wanted]) -> Iterator[list[Rows]]:
+        """The wanted hidden states, forward by forward. Sequences that begin alike should be neighbours."""
+        self.reused = []
+        for batch in self._batches(self._plan(wanted)):
+            states = self._forward(batch)
+            rows = [r for r in batch if r.row is not None]
+            yield [Rows(run.owner, run.row or 0, states[run.at : run.at + len(run.ids)]) for run in rows]
+            self.kept.trim()
+
+    def _plan(self, wanted: Sequence[Wanted]) -> Iterator[Run]:
+        """Every sequence as runs that continue what it shares with its neighbour or with what is kept."""
+        before: Ids = ()
+        path_before = Path()
+        for n, (ids, first) in enumerate((w.ids, w.first) for w in wanted):
+            path = self.kept.longest(ids[:first])
+            if (shared := common(ids[:first], before)) > len(path):
+                path = path_before.cut(shared)
+            self.reused.append(len(path))
+            following = wanted[n + 1].ids if n + 1 < len(wanted) else ()
+            keep = min(first, max(common(ids, following), len(path) + AHEAD))
+            yield from (runs := self._runs(n, ids, [len(path), max(keep, len(path)), first, len(ids) - 1], path))
+            before = ids[:keep]
+            path_before = path if not runs else runs[-1].path.then(runs[-1]).cut(keep)
+            self.kept.add(before, path_before)
+
+    def _runs(self, owner: int, ids: Ids, bounds: Sequence[int], path: Path) -> list[Run]:
+        """Runs between the bounds (reused | kept | prefix | wanted rows), none longer than the budget."""
+        runs: list[Run] = []
+        for part, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            for at in range(begin, end, self.budget):
+                piece = ids[at : min(end, at + self.budget)]
+                last = at + len(piece) == bounds[-1]
+                runs.append(Run(piece, path, continued=not last, row=at if part == 2 else None, owner=owner))
+                path = path.then(runs[-1])
+        return runs
+
+    def _batches(self, runs: Iterable[Run]) -> Iterator[list[Run]]:
+        batch: list[Run] = []
+        size = 0
+        for run in runs:
+            if batch and size + len(run.ids) > self.budget:
+                yield batch
+                batch, size = [], 0
+            run.at = size
+            batch.append(run)
+            size += len(run.ids)
+        if batch:
+            yield batch
+
+    def _forward(self, batch: Sequence[Run]) -> "Tensor":
+        """Hidden states [tokens, width] of the runs, one after the other."""
+        import torch
+
+        device = self.model.device
+        ids = torch.tensor([[token for run in batch for token in run.ids]], device=device)
+        places = torch.cat([torch.arange(len(run.path), len(run.path) + len(run.ids)) for run in batch])
+        body = self.model.base_model
+        with _attention(body), torch.inference_mode():
+            output = body(input_ids=ids, position_ids=places[None].to(device), use_cache=False, packed=batch)
+        return output.last_hidden_state[0]
+
+
+def common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the common beginning."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _register() -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
+
+
+@contextmanager
+def _attention(body: Any) -> Iterator[None]:
+    """The packed attention for one forward; the model may be shared with a generator."""
+    before = body.config._attn_implementation
+    body.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        body.config._attn_implementation = before
+
+
+def _attend(
+    module: Any,
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    attention_mask: None,
+    scaling: float | None = None,
+    packed: Sequence[Run] = (),
+    **others: Any,
+) -> tuple["Tensor", None]:
+    """Attention of packed runs. query [1, heads, tokens, width], key and value [1, key heads, tokens, width]."""
+    if not packed or any(others.get(name) is not None for name in ("sliding_window", "softcap", "s_aux")):
+        raise NotImplementedError(f"{type(module).__name__} attends in a way that packing does not know")
+    output = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
+    for run in packed:
+        if run.continued:
+            own = slice(run.at, run.at + len(run.ids))
+            run.layers.append((key[0, :, own].clone(), value[0, :, own].clone()))
+    for run in packed:
+        own = slice(run.at, run.at + len(run.ids))
+        output[own] = _attend_run(query[:, :, own], key[:, :, own], value[:, :, own], run, module.layer_idx, scaling)
+    return output[None], None
+
+
+def _attend_run(
+    query: "Tensor", key: "Tensor", value: "Tensor", run: Run, layer: int, scaling: float | None
+) -> "Tensor":
+    """[tokens, heads, width] of one run, which sees its path and, causally, itself."""
+    import torch
+    from torch.nn.attention.bias import causal_lower_right
+
+    before = [(*run_before.layers[layer], length) for run_before, length in run.path.pieces]
+    keys = torch.cat([*(k[None, :, :length] for k, _, length in before), key], dim=2)
+    values = torch.cat([*(v[None, :, :length] for _, v, length in before), value], dim=2)
+    groups = query.shape[1] // key.shape[1]
+    mask = causal_lower_right(query.shape[2], keys.shape[2]) if before and query.shape[2] > 1 else None
+    states = torch.nn.functional.scaled_dot_product_attention(
+        query,
+        keys.repeat_interleave(groups, dim=1),
+        values.repeat_interleave(groups, dim=1),
+        attn_mask=mask,
+        is_causal=not before,
+        scale=scaling,
+    )
+    return states[0].transpose(0, 1)

@@ -1,0 +1,215 @@
+"""The scorer of `backend=hf`: exact mean NLL of given ids, many requests in one forward, nothing computed twice.
+
+Requests that wait together are sorted and packed (`packed.py`): what they share with each other, and with what was
+kept from earlier steps of the same examples, is not run again; the output layer sees the answer's rows alone, in
+chunks. Checked against a plain forward when it is built. Knows token ids and models; what the ids mean is the
+layout's business.
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reer.backend.batching import Batcher
+from reer.backend.hf import scored
+from reer.backend.models import load_model, load_tokenizer
+from reer.backend.packed import PackedForward, Wanted
+from reer.config import HFBackendConfig
+from reer.errors import BackendError, ModelError
+from reer.types import Scored, ScoreRequest, Tokenizer, Usage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+ROWS = 512
+"""Rows of logits held at once."""
+SMALLEST_BUDGET = 256
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
+"""Largest difference of one log-probability between packed and plain forwards; a wrong mask gives whole nats."""
+PROBE = "The rain came at dusk, and nobody ran. She put the kettle on and waited for the others to come home."
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRequest:
+    """Log-probabilities of each of some tokens after a prompt."""
+
+    ids: tuple[int, ...]
+    options: tuple[int, ...]
+
+
+Request = ScoreRequest | ChoiceRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as the model sees it: after position `first + n` of `ids`, how likely are `tokens[n]`?"""
+
+    ids: tuple[int, ...]
+    first: int
+    tokens: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, request: Request) -> "Asked":
+        if isinstance(request, ChoiceRequest):
+            return cls((*request.ids, request.options[0]), len(request.ids) - 1, (request.options,))
+        ids = request.ids[: request.end]
+        return cls(ids, request.start - 1, tuple((token,) for token in ids[request.start :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Log-probabilities [rows, n] of what was asked."""
+
+    owner: int
+    logprobs: "Tensor"
+    usage: Usage
+
+
+class DoesNotFit(ModelError):
+    """A model that cannot be scored by packed forwards."""
+
+
+class PackedScorer:
+    """Scores by packed forwards."""
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        token_budget: int = 8192,
+        kept_tokens: int = 16384,
+    ) -> None:
+        """`token_budget` and `kept_tokens`: see `config.HFBackendConfig`.
+
+        Raises:
+            DoesNotFit: the model's attention is not what packing knows.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self._body = PackedForward(model, token_budget, kept_tokens)
+        self._requests: Batcher[Request, Any] = Batcher(self._results)
+        self._check()
+
+    @classmethod
+    def load(cls, config: HFBackendConfig) -> "PackedScorer":
+        """Raises: ModelError: it cannot be loaded; DoesNotFit: packing does not know its attention."""
+        return cls(
+            load_model(config.model),
+            load_tokenizer(config.model),
+            max_length=config.model.max_length,
+            token_budget=config.token_budget,
+            kept_tokens=config.kept_tokens,
+        )
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """See `types.Scorer`."""
+        return await self._requests.submit(requests)
+
+    async def next_token(self, prompts: Sequence[tuple[int, ...]], options: Sequence[int]) -> list[tuple[float, ...]]:
+        """See `types.Scorer`."""
+        return await self._requests.submit([ChoiceRequest(prompt, tuple(options)) for prompt in prompts])
+
+    def _results(self, requests: Sequence[Request]) -> list[Any]:
+        """Each request's result, or the exception it deserves; equal requests are run once."""
+        found: dict[Request, Any] = {}
+        for request in requests:
+            if len(request.ids) > self.max_length:
+                found[request] = BackendError(f"{len(request.ids)} tokens exceed model.max_length={self.max_length}")
+        while todo := sorted(set(requests) - found.keys(), key=lambda request: request.ids):
+            found |= self._run(todo)
+        return [found[request] for request in requests]
+
+    def _run(self, requests: Sequence[Request]) -> dict[Request, Any]:
+        """Results of all requests, or of those that were done when the memory ran out."""
+        import torch
+
+        found: dict[Request, Any] = {}
+        try:
+            for answer in self._answers([Asked.of(request) for request in requests]):
+                found[requests[answer.owner]] = _result(requests[answer.owner], answer)
+        except torch.OutOfMemoryError as error:
+            self._body.kept.clear()
+            torch.cuda.empty_cache()
+            if self._body.budget <= SMALLEST_BUDGET and not found:
+                return {request: BackendError(f"out of memory: {error}") for request in requests}
+            self._body.budget = max(SMALLEST_BUDGET, self._body.budget // 2)
+            log.warning("out of memory: the scorer goes on with %s tokens per forward", self._body.budget)
+        return found
+
+    def _answers(self, asked: Sequence[Asked]) -> Iterator[Answered]:
+        """Answers in the order of their last rows. The time of a forward is shared among its rows."""
+        import torch
+
+        parts: dict[int, list[Tensor]] = {}
+        seconds: defaultdict[int, float] = defaultdict(float)
+        started = time.perf_counter()
+        for rows in self._body.hidden([Wanted(a.ids, a.first) for a in asked]):
+            for row in rows:
+                begin = row.first - asked[row.owner].first
+                tokens = asked[row.owner].tokens[begin : begin + len(row.states)]
+                parts.setdefault(row.owner, []).append(self._logprobs(row.states, tokens))
+            spent, started = time.perf_counter() - started, time.perf_counter()
+            for row in rows:
+                seconds[row.owner] += spent * len(row.states) / sum(len(r.states) for r in rows)
+                if row.first + len(row.states) == len(asked[row.owner].ids) - 1:
+                    reused = self._body.reused[row.owner]
+                    new = len(asked[row.owner].ids) - reused
+                    usage = Usage(calls=1, scored_tokens=new, reused_tokens=reused, seconds=seconds[row.owner])
+                    yield Answered(row.owner, torch.cat(parts.pop(row.owner)), usage)
+
+    def _logprobs(self, states: "Tensor", tokens: Sequence[Sequence[int]]) -> "Tensor":
+        """[rows, n]: of n tokens after each of the hidden states [rows, width]. The logits are made in chunks."""
+        import torch
+
+        head = self.model.get_output_embeddings()
+        wanted = torch.tensor(tokens, device=states.device)
+        parts = []
+        with torch.inference_mode():
+            for some, targets in zip(states.split(ROWS), wanted.split(ROWS), strict=True):
+                logits = head(some).float()
+                parts.append(logits.gather(1, targets) - logits.logsumexp(-1, keepdim=True))
+        return torch.cat(parts)
+
+    def _check(self) -> None:
+        """Score two short sequences that share a beginning, packed and by plain forwards.
+
+        Raises:
+            DoesNotFit: they differ: this model does more than packing knows of.
+        """
+        import torch
+
+        probe = self.tokenizer.encode(PROBE)
+        half = len(probe) // 2
+        asked = [Asked.of(ScoreRequest(ids, half, len(ids))) for ids in (probe, probe[:half] * 2)]
+        worst = 0.0
+        try:
+            answers = list(self._answers(asked))
+        except NotImplementedError as error:
+            raise DoesNotFit(f"packed scoring does not fit this model: {error}") from error
+        for answer in answers:
+            ids = torch.tensor([asked[answer.owner].ids], device=self.model.device)
+            with torch.inference_mode():
+                logits = self.model(ids).logits[0, half - 1 : -1].float()
+            plain = logits.log_softmax(-1).gather(1, ids[0, half:, None])
+            worst = max(worst, (plain - answer.logprobs).abs().max().item())
+        self._body.kept.clear()
+        if not worst <= TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
+            raise DoesNotFit(f"packed scoring does not fit this model: it is {worst:.2g} nats off a plain forward")
+
+
+def _result(request: Request, answer: Answered) -> Any:
+    """What the caller gets, or the exception it deserves."""
+    if isinstance(request, ScoreRequest):
+        return scored(-answer.logprobs[:, 0], request, answer.usage)
+    if not answer.logprobs.isfinite().all():
+        return BackendError("the model gave no finite log-probability")
+    return tuple(answer.logprobs[0].tolist())
