@@ -12,9 +12,7 @@ log = logging.getLogger(__name__)
 def build_generator(config: BackendConfig) -> Generator:
     """The engine that writes texts."""
     if isinstance(config, HFBackendConfig):
-        from reer.backend.hf import HFGenerator
-
-        return HFGenerator(config)
+        return _hf_generator(config)
     if isinstance(config, OpenAIBackendConfig):
         from reer.backend.openai import OpenAIGenerator
 
@@ -41,10 +39,24 @@ def build_scorer(config: BackendConfig) -> Scorer:
     raise ConfigError(f"the {config.kind} backend writes texts but does not score them: choose backend@scorer=hf")
 
 
+def _hf_generator(config: HFBackendConfig) -> Generator:
+    """A running batch, or transformers' own generation for a model whose attention does not allow it."""
+    from reer.backend.continuous import ContinuousGenerator
+    from reer.backend.hf import HFGenerator
+    from reer.backend.packed import DoesNotFit
+
+    try:
+        return ContinuousGenerator(config)
+    except DoesNotFit as error:
+        log.warning("%s: samples are drawn in batches that end together", error)
+        return HFGenerator(config)
+
+
 def _hf_scorer(config: HFBackendConfig) -> Scorer:
     """Packed forwards, or plain ones for a model whose attention does not allow it."""
     from reer.backend.hf import HFScorer
-    from reer.backend.packed_scorer import DoesNotFit, PackedScorer
+    from reer.backend.packed import DoesNotFit
+    from reer.backend.packed_scorer import PackedScorer
 
     try:
         return PackedScorer.load(config)

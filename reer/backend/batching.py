@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
-_WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
 
 class Batcher(Generic[Request, Result]):
@@ -38,7 +38,7 @@ class Batcher(Generic[Request, Result]):
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                results = await loop.run_in_executor(_WORKER, self._run, [request for request, _ in batch])
+                results = await loop.run_in_executor(WORKER, self._run, [request for request, _ in batch])
             except Exception as error:  # handed to everyone who waits for this batch
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):

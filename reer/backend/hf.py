@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from reer.backend import sampling
 from reer.backend.batching import Batcher
 from reer.backend.models import break_up, load_model, load_tokenizer
 from reer.config import HFBackendConfig
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import DynamicCache
 
-NUCLEUS = 256
-"""Tokens sorted at first to find the nucleus."""
 LOGIT_ROWS = 512
 """Rows turned into float32 log-probabilities at once. (The model itself still makes all rows of the answer.)"""
 
@@ -137,50 +136,32 @@ class HFGenerator:
         return Response(text=text[:cut], finish_reason=finish, usage=usage)
 
 
-class NucleusSampler:
-    """Temperature and top-p sampling as a logits processor in front of an arg-max, one random stream per row.
-
-    Draws by inverting the cumulative distribution, with a single number per token, so no row's draw depends on its
-    neighbours. Only the likeliest tokens are sorted, more of them where they do not yet hold `top_p` of the mass.
-    """
+class Sampler:
+    """Sampling with one random stream per row, as a logits processor in front of an arg-max."""
 
     def __init__(self, request: GenerateRequest, seeds: Sequence[int]) -> None:
         import torch
 
-        self.temperature, self.top_p = request.temperature, request.top_p
-        streams = (torch.Generator().manual_seed(seed) for seed in seeds)
-        self.uniform = torch.stack([torch.rand(request.max_tokens, generator=g, dtype=torch.float64) for g in streams])
+        self.uniform = sampling.uniform(seeds, request.max_tokens)
+        self.temperature = torch.full([len(seeds)], request.temperature)
+        self.top_p = torch.full([len(seeds)], request.top_p)
         self.step = 0
 
     def __call__(self, input_ids: "Tensor", scores: "Tensor") -> "Tensor":
         """Scores [rows, vocabulary] with all but the drawn tokens at minus infinity."""
         import torch
 
-        probabilities = (scores.float() / self.temperature).softmax(-1)
-        likeliest, tokens = self._nucleus(probabilities)
-        cumulative = likeliest.double().cumsum(-1)
-        target = self.uniform[:, self.step, None].to(scores.device) * cumulative[:, -1:]
+        numbers = self.uniform[:, self.step]
         self.step += 1
-        drawn = tokens.gather(1, (cumulative <= target).sum(-1, keepdim=True).clamp(max=tokens.shape[1] - 1))
-        return torch.full_like(scores, -torch.inf).scatter_(1, drawn, 0.0)
-
-    def _nucleus(self, probabilities: "Tensor") -> tuple["Tensor", "Tensor"]:
-        """Probabilities and tokens [rows, n], the likeliest first; 0 outside the smallest set that holds `top_p`."""
-        size = probabilities.shape[-1]
-        n = NUCLEUS if probabilities.device.type == "cpu" and self.top_p < 1 else size
-        while True:
-            likeliest, tokens = probabilities.topk(min(n, size))
-            before = likeliest.cumsum(-1) - likeliest
-            if n >= size or (before[:, -1] >= self.top_p).all():
-                return likeliest.where(before < self.top_p, 0.0), tokens
-            n *= 8
+        settings = (part.to(scores.device) for part in (self.temperature, self.top_p, numbers))
+        drawn = sampling.draw(scores, *settings)
+        return torch.full_like(scores, -torch.inf).scatter_(1, drawn[:, None], 0.0)
 
 
 def _sampling(request: GenerateRequest, seeds: Sequence[int]) -> list[Any]:
     from transformers import LogitsProcessorList
 
-    sampler = [NucleusSampler(request, seeds)] if request.temperature > 0 else []
-    return LogitsProcessorList(sampler)  # type: ignore[no-any-return]
+    return LogitsProcessorList([Sampler(request, seeds)])  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)

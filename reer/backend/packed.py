@@ -9,21 +9,30 @@ Knows token ids, keys and values; knows nothing of scores or texts.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
+
+from reer.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
 NAME = "reer_packed"
+PROBE = "The rain came at dusk, and nobody ran. She put the kettle on and waited for the others to come home."
+TOLERANCE = {"float32": 1e-2, "bfloat16": 0.5, "float16": 0.1}
+"""Largest difference of a log-probability from a plain forward's; a wrong mask gives whole nats."""
 AHEAD = 256
 """Tokens kept past what a sequence shares: the edited segment, with which the next step's sequences will begin."""
 
 Ids = tuple[int, ...]
+
+
+class DoesNotFit(ModelError):
+    """A model that does more than this way of running it knows of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,10 +77,12 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A sequence whose hidden states at positions `first` to the last but one are wanted."""
+    """A sequence whose hidden states are wanted, from position `first` on."""
 
     ids: Ids
     first: int
+    whole: bool = False
+    """Whether it will be continued, so that all its keys and values are needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,8 @@ class Rows:
     owner: int
     first: int
     states: "Tensor"
+    path: Path
+    """The sequence up to the last of them."""
 
 
 class Kept:
@@ -133,7 +146,7 @@ class PackedForward:
 
     def __init__(self, model: "PreTrainedModel", budget: int, kept_tokens: int) -> None:
         """`budget`: new tokens of one forward; `kept_tokens`: tokens whose keys and values stay for later calls."""
-        _register()
+        register(NAME, _attend)
         self.model = model
         self.budget = budget
         self.kept = Kept(kept_tokens)
@@ -146,33 +159,38 @@ class PackedForward:
         for batch in self._batches(self._plan(wanted)):
             states = self._forward(batch)
             rows = [r for r in batch if r.row is not None]
-            yield [Rows(run.owner, run.row or 0, states[run.at : run.at + len(run.ids)]) for run in rows]
+            yield [
+                Rows(run.owner, run.row or 0, states[run.at : run.at + len(run.ids)], run.path.then(run))
+                for run in rows
+            ]
             self.kept.trim()
 
     def _plan(self, wanted: Sequence[Wanted]) -> Iterator[Run]:
         """Every sequence as runs that continue what it shares with its neighbour or with what is kept."""
         before: Ids = ()
         path_before = Path()
-        for n, (ids, first) in enumerate((w.ids, w.first) for w in wanted):
+        for n, (ids, first, whole) in enumerate((w.ids, w.first, w.whole) for w in wanted):
             path = self.kept.longest(ids[:first])
             if (shared := common(ids[:first], before)) > len(path):
                 path = path_before.cut(shared)
             self.reused.append(len(path))
             following = wanted[n + 1].ids if n + 1 < len(wanted) else ()
             keep = min(first, max(common(ids, following), len(path) + AHEAD))
-            yield from (runs := self._runs(n, ids, [len(path), max(keep, len(path)), first, len(ids) - 1], path))
+            bounds = [len(path), max(keep, len(path)), first, len(ids)]
+            yield from (runs := self._runs(n, ids, bounds, path, whole))
             before = ids[:keep]
             path_before = path if not runs else runs[-1].path.then(runs[-1]).cut(keep)
             self.kept.add(before, path_before)
 
-    def _runs(self, owner: int, ids: Ids, bounds: Sequence[int], path: Path) -> list[Run]:
+    def _runs(self, owner: int, ids: Ids, bounds: Sequence[int], path: Path, whole: bool) -> list[Run]:
         """Runs between the bounds (reused | kept | prefix | wanted rows), none longer than the budget."""
         runs: list[Run] = []
         for part, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
             for at in range(begin, end, self.budget):
                 piece = ids[at : min(end, at + self.budget)]
                 last = at + len(piece) == bounds[-1]
-                runs.append(Run(piece, path, continued=not last, row=at if part == 2 else None, owner=owner))
+                row = at if part == 2 else None
+                runs.append(Run(piece, path, continued=whole or not last, row=row, owner=owner))
                 path = path.then(runs[-1])
         return runs
 
@@ -197,7 +215,7 @@ class PackedForward:
         ids = torch.tensor([[token for run in batch for token in run.ids]], device=device)
         places = torch.cat([torch.arange(len(run.path), len(run.path) + len(run.ids)) for run in batch])
         body = self.model.base_model
-        with _attention(body), torch.inference_mode():
+        with attention(body, NAME), torch.inference_mode():
             output = body(input_ids=ids, position_ids=places[None].to(device), use_cache=False, packed=batch)
         return output.last_hidden_state[0]
 
@@ -207,18 +225,35 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _register() -> None:
+def check_fit(model: "PreTrainedModel", ids: Ids, states: "Tensor") -> None:
+    """Compare the hidden states [tokens, width] of the last positions of `ids` with a plain forward.
+
+    Raises:
+        DoesNotFit: what they say of the next tokens differs.
+    """
+    import torch
+
+    with torch.inference_mode():
+        plain = model(torch.tensor([ids], device=model.device)).logits[0, -len(states) :].float().log_softmax(-1)
+        found = model.get_output_embeddings()(states).float().log_softmax(-1)
+    worst = (plain - found).abs().max().item()
+    if not worst <= TOLERANCE[str(model.dtype).removeprefix("torch.")]:
+        raise DoesNotFit(f"{type(model).__name__} cannot be run packed: it is {worst:.2g} nats off a plain forward")
+
+
+def register(name: str, attend: Callable[..., Any]) -> None:
+    """Let transformers know an attention that makes its own masks."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    AttentionInterface.register(NAME, _attend)
-    AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, lambda *args, **kwargs: None)
 
 
 @contextmanager
-def _attention(body: Any) -> Iterator[None]:
-    """The packed attention for one forward; the model may be shared with a generator."""
+def attention(body: Any, name: str) -> Iterator[None]:
+    """Another attention for one forward; other parts of the program may share the model."""
     before = body.config._attn_implementation
-    body.config._attn_implementation = NAME
+    body.config._attn_implementation = name
     try:
         yield
     finally:
@@ -236,8 +271,7 @@ def _attend(
     **others: Any,
 ) -> tuple["Tensor", None]:
     """Attention of packed runs. query [1, heads, tokens, width], key and value [1, key heads, tokens, width]."""
-    if not packed or any(others.get(name) is not None for name in ("sliding_window", "softcap", "s_aux")):
-        raise NotImplementedError(f"{type(module).__name__} attends in a way that packing does not know")
+    refuse_others(module, others)
     output = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
     for run in packed:
         if run.continued:
@@ -247,6 +281,12 @@ def _attend(
         own = slice(run.at, run.at + len(run.ids))
         output[own] = _attend_run(query[:, :, own], key[:, :, own], value[:, :, own], run, module.layer_idx, scaling)
     return output[None], None
+
+
+def refuse_others(module: Any, others: dict[str, Any]) -> None:
+    """Raises: DoesNotFit: this attention is more than causal."""
+    if any(others.get(name) is not None for name in ("sliding_window", "softcap", "s_aux")):
+        raise DoesNotFit(f"{type(module).__name__} cannot be run packed: it attends in another way")
 
 
 def _attend_run(

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from reer.backend.batching import Batcher
 from reer.backend.hf import scored
 from reer.backend.models import load_model, load_tokenizer
-from reer.backend.packed import PackedForward, Wanted
+from reer.backend.packed import PROBE, PackedForward, Wanted, check_fit
 from reer.config import HFBackendConfig
-from reer.errors import BackendError, ModelError
+from reer.errors import BackendError
 from reer.types import Scored, ScoreRequest, Tokenizer, Usage
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 ROWS = 512
 """Rows of logits held at once."""
 SMALLEST_BUDGET = 256
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}
-"""Largest difference of one log-probability between packed and plain forwards; a wrong mask gives whole nats."""
-PROBE = "The rain came at dusk, and nobody ran. She put the kettle on and waited for the others to come home."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +45,25 @@ Request = ScoreRequest | ChoiceRequest
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as the model sees it: after position `first + n` of `ids`, how likely are `tokens[n]`?"""
+    """A request as the model sees it: after position `first + n` of `ids`, how likely are `tokens[n]`?
+
+    What follows the last position asked about cannot change its score and is left out.
+    """
 
     ids: tuple[int, ...]
     first: int
     tokens: tuple[tuple[int, ...], ...]
+    size: int
+    """Tokens of the request, the last one included."""
 
     @classmethod
     def of(cls, request: Request) -> "Asked":
         if isinstance(request, ChoiceRequest):
-            return cls((*request.ids, request.options[0]), len(request.ids) - 1, (request.options,))
-        ids = request.ids[: request.end]
-        return cls(ids, request.start - 1, tuple((token,) for token in ids[request.start :]))
+            return cls(request.ids, len(request.ids) - 1, (request.options,), len(request.ids))
+        targets = request.ids[request.start : request.end]
+        return cls(
+            request.ids[: request.end - 1], request.start - 1, tuple((token,) for token in targets), request.end
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,6 @@ class Answered:
     owner: int
     logprobs: "Tensor"
     usage: Usage
-
-
-class DoesNotFit(ModelError):
-    """A model that cannot be scored by packed forwards."""
 
 
 class PackedScorer:
@@ -160,9 +160,9 @@ class PackedScorer:
             spent, started = time.perf_counter() - started, time.perf_counter()
             for row in rows:
                 seconds[row.owner] += spent * len(row.states) / sum(len(r.states) for r in rows)
-                if row.first + len(row.states) == len(asked[row.owner].ids) - 1:
+                if row.first + len(row.states) == len(asked[row.owner].ids):
                     reused = self._body.reused[row.owner]
-                    new = len(asked[row.owner].ids) - reused
+                    new = asked[row.owner].size - reused
                     usage = Usage(calls=1, scored_tokens=new, reused_tokens=reused, seconds=seconds[row.owner])
                     yield Answered(row.owner, torch.cat(parts.pop(row.owner)), usage)
 
@@ -180,30 +180,14 @@ class PackedScorer:
         return torch.cat(parts)
 
     def _check(self) -> None:
-        """Score two short sequences that share a beginning, packed and by plain forwards.
-
-        Raises:
-            DoesNotFit: they differ: this model does more than packing knows of.
-        """
-        import torch
-
+        """Run two short sequences that share a beginning. Raises: DoesNotFit."""
         probe = self.tokenizer.encode(PROBE)
         half = len(probe) // 2
-        asked = [Asked.of(ScoreRequest(ids, half, len(ids))) for ids in (probe, probe[:half] * 2)]
-        worst = 0.0
-        try:
-            answers = list(self._answers(asked))
-        except NotImplementedError as error:
-            raise DoesNotFit(f"packed scoring does not fit this model: {error}") from error
-        for answer in answers:
-            ids = torch.tensor([asked[answer.owner].ids], device=self.model.device)
-            with torch.inference_mode():
-                logits = self.model(ids).logits[0, half - 1 : -1].float()
-            plain = logits.log_softmax(-1).gather(1, ids[0, half:, None])
-            worst = max(worst, (plain - answer.logprobs).abs().max().item())
+        sequences = [probe, probe[:half] * 2]
+        for found in self._body.hidden([Wanted(ids, half) for ids in sequences]):
+            for rows in found:
+                check_fit(self.model, sequences[rows.owner], rows.states)
         self._body.kept.clear()
-        if not worst <= TOLERANCE[str(self.model.dtype).removeprefix("torch.")]:
-            raise DoesNotFit(f"packed scoring does not fit this model: it is {worst:.2g} nats off a plain forward")
 
 
 def _result(request: Request, answer: Answered) -> Any:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from reer.backend.continuous import ContinuousGenerator
 from reer.backend.hf import HFGenerator, HFScorer, _sampling
+from reer.backend.packed_scorer import PackedScorer
 from reer.config import HFBackendConfig, ModelConfig
 from reer.errors import BackendError
 from reer.layout import Layout
@@ -28,14 +30,14 @@ def config(tiny_model):
     return HFBackendConfig(model=ModelConfig(path=str(tiny_model), dtype="float32", max_length=600), batch_size=8)
 
 
-@pytest.fixture(scope="module")
-def scorer(config):
-    return HFScorer(config)
+@pytest.fixture(scope="module", params=[HFScorer, PackedScorer.load], ids=["plain", "packed"])
+def scorer(config, request):
+    return request.param(config)
 
 
-@pytest.fixture(scope="module")
-def generator(config):
-    return HFGenerator(config)
+@pytest.fixture(scope="module", params=[HFGenerator, ContinuousGenerator], ids=["plain", "continuous"])
+def generator(config, request):
+    return request.param(config)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,8 @@ def test_a_prefill_is_continued_and_not_repeated(generator):
         for p in ("", "I will")
     )
     assert not begun.text.startswith("I will")
-    assert begun.usage.prefilled_tokens > plain_.usage.prefilled_tokens
+    read = [r.usage.prefilled_tokens + r.usage.reused_tokens for r in (plain_, begun)]
+    assert read[1] - read[0] == len(generator.tokenizer.encode("I will"))
 
 
 def test_control_tokens_typed_in_a_prompt_do_not_end_its_turn(generator):

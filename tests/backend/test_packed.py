@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from reer.backend import build_scorer, packed, packed_scorer
 from reer.backend.hf import HFScorer
-from reer.backend.packed import Kept, PackedForward, Path, Run, Wanted
-from reer.backend.packed_scorer import DoesNotFit, PackedScorer
+from reer.backend.packed import DoesNotFit, Kept, PackedForward, Path, Run, Wanted
+from reer.backend.packed_scorer import PackedScorer
 from reer.config import HFBackendConfig, ModelConfig
 from reer.errors import BackendError
 from reer.types import ScoreRequest
@@ -29,7 +29,7 @@ def config(tiny_model):
 
 def plain(model, wanted):
     with torch.inference_mode():
-        return model.base_model(torch.tensor([wanted.ids])).last_hidden_state[0, wanted.first : -1]
+        return model.base_model(torch.tensor([wanted.ids])).last_hidden_state[0, wanted.first :]
 
 
 def packed_states(forward, wanted):
@@ -53,7 +53,7 @@ def families(draw):
     for _ in range(draw(st.integers(1, 6))):
         stem = draw(st.sampled_from(stems))
         ids = stem[: draw(st.integers(0, len(stem)))] + draw(TOKENS) + draw(TOKENS)
-        family.append(Wanted(ids, draw(st.integers(0, len(ids) - 2))))
+        family.append(Wanted(ids, draw(st.integers(0, len(ids) - 1)), draw(st.booleans())))
     return sorted(family, key=lambda w: w.ids)
 
 
@@ -74,7 +74,7 @@ def test_what_candidates_share_is_run_once_and_the_accepted_prefix_is_kept(model
 
     def reused(prefix, candidates, rest):
         sequences = sorted(prefix + c + rest + answer for c in candidates)
-        packed_states(forward, [Wanted(ids, len(ids) - len(answer) - 1) for ids in sequences])
+        packed_states(forward, [Wanted(ids, len(ids) - len(answer)) for ids in sequences])
         return forward.reused
 
     first = reused(prompt, [segments[0], (53, 54, 55)], segments[1] + segments[2])
