@@ -17,11 +17,12 @@ from typing import Any
 
 from reer.backend import build_generator, build_scorer, describe
 from reer.backend.fake import FakeTokenizer
+from reer.backend.models import fingerprint
 from reer.config import BackendConfig, BenchmarkConfig, EvaluationConfig, FakeBackendConfig, HFBackendConfig
 from reer.errors import ConfigError, ModelError, RunDirError
 from reer.launch import DONE, PARTIAL, command, open_run_dir
 from reer.layout import build_layout
-from reer.manifest import digest, write_json, write_jsonl, write_manifest
+from reer.manifest import write_json, write_jsonl, write_manifest
 from reer.pairs import Pairs
 from reer.tracking import open_tracker
 from reer.types import Generator, Judge, Rubric, Scorer
@@ -36,8 +37,6 @@ from .summarise import Stored, summarise
 BENCHMARKS: dict[str, ModuleType] = {"reasoning": reasoning}
 FILES = ("answers", "lift", "verdicts")
 """What the steps store, as run_dir/NAME.jsonl."""
-PIECES = 64
-"""Of 4 KiB, read from each file of weights to tell two models apart."""
 
 
 def run(config: EvaluationConfig) -> int:
@@ -158,19 +157,6 @@ def refuse_other_weights(run_dir: Path, under_test: BackendConfig) -> None:
         raise RunDirError(
             f"{run_dir} holds answers of another model that stood at {model}: delete it, or choose name="
         )
-
-
-def fingerprint(model: Path) -> str:
-    """A hash over size and evenly spaced pieces of the weights: quick whatever their size, and training changes it."""
-    found = []
-    for path in sorted(model.glob("*.safetensors")):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            for piece in range(PIECES):
-                file.seek(size * piece // PIECES)
-                found.append(file.read(4096).hex())
-        found.append(f"{path.name} {size}")
-    return digest(*found)
 
 
 def planned(pairs: Pairs, rubric: Rubric, config: EvaluationConfig) -> str:

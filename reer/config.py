@@ -69,6 +69,8 @@ class HFBackendConfig(BackendConfig):
     """Samples generated together."""
     token_budget: int = 8192
     """New tokens that the scorer runs through the model at once; halved where the memory does not suffice."""
+    score_cache: bool = False
+    """Remember scores across runs, by content hash of weights, dtype and ids (in ~/.cache/reer/cache.db)."""
     kept_tokens: int = 16384
     """Tokens whose keys and values the scorer keeps from step to step (SmolLM2: 45 KiB each, Qwen3-8B: 144 KiB)."""
 
@@ -90,6 +92,10 @@ class OpenAIBackendConfig(BackendConfig):
     """Seconds for one request."""
     max_retries: int = 5
     """Of 429, 5xx and connection failures, with exponential back-off."""
+    tokenizer: str | None = None
+    """Hub id or folder of the model's tokenizer; needed to score (servers: vLLM, SGLang)."""
+    max_length: int = 16384
+    """Longest sequence scored, in tokens."""
 
 
 @dataclass(kw_only=True)

@@ -1,9 +1,11 @@
 """A real but tiny model, made on the spot: no hub, no download, about a second."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from reer.backend.models import SMOLLM2, cache_dir
 from reer.types import Example
 
 CHATML = (
@@ -15,6 +17,17 @@ LINES = [
     "The night was dark and the wind was in the trees; she wanted to begin with a picture.",
     "你好，世界。我先想一想，再写下去。",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests' own cache folder, with the converted SmolLM2 of the real one in it where that exists."""
+    folder, model = tmp_path_factory.mktemp("cache"), cache_dir() / SMOLLM2
+    if model.exists():
+        (folder / SMOLLM2).symlink_to(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REER_CACHE", str(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -31,11 +31,15 @@ def build_scorer(config: BackendConfig) -> Scorer:
         ConfigError: this engine cannot score.
     """
     if isinstance(config, HFBackendConfig):
-        return _hf_scorer(config)
+        return _remembering(_hf_scorer(config), config)
     if isinstance(config, FakeBackendConfig):
         from reer.backend.fake import FakeScorer
 
         return FakeScorer(config)
+    if isinstance(config, OpenAIBackendConfig):
+        from reer.backend.server_scorer import ServerScorer
+
+        return ServerScorer(config)
     raise ConfigError(f"the {config.kind} backend writes texts but does not score them: choose backend@scorer=hf")
 
 
@@ -63,6 +67,15 @@ def _hf_scorer(config: HFBackendConfig) -> Scorer:
     except DoesNotFit as error:
         log.warning("%s: every request is scored by a forward of its own", error)
         return HFScorer(config)
+
+
+def _remembering(scorer: Scorer, config: HFBackendConfig) -> Scorer:
+    """The scorer with the score cache in front of it, where the config wants it and the weights have a name."""
+    from reer.backend.cache import CachedScorer
+    from reer.backend.models import cache_dir, identity, load_model
+
+    name = identity(config.model, load_model(config.model)) if config.score_cache else None
+    return CachedScorer(scorer, name, cache_dir() / "cache.db") if name else scorer
 
 
 def describe(config: BackendConfig) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from reer.config import ModelConfig
 from reer.errors import ModelError
 from reer.layout import THINK_OPEN
+from reer.manifest import digest
 from reer.types import Message
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 SMOLLM2 = "smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _PROBE = "reer"
+PIECES = 64
+"""Of 4 KiB, read from each file of weights to tell two models apart."""
 
 
 def cache_dir() -> Path:
@@ -106,6 +109,26 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
         ModelError: not found or not loadable.
     """
     return _model(locate(config), config.revision, config.dtype, config.device)
+
+
+def fingerprint(model: Path) -> str:
+    """A hash over size and evenly spaced pieces of the weights: quick whatever their size, and training changes it."""
+    found = []
+    for path in sorted(model.glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            for piece in range(PIECES):
+                file.seek(size * piece // PIECES)
+                found.append(file.read(4096).hex())
+        found.append(f"{path.name} {size}")
+    return digest(*found)
+
+
+def identity(config: ModelConfig, model: "PreTrainedModel") -> str | None:
+    """Names the weights and the arithmetic of a loaded model; None where nothing tells two versions apart."""
+    folder = Path(locate(config))
+    version = fingerprint(folder) if folder.is_dir() else getattr(model.config, "_commit_hash", None)
+    return f"{config.path} {version} {model.dtype} {model.device.type}" if version else None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Any server that speaks the OpenAI chat protocol (OpenAI, vLLM, SGLang, gateways), as a generator and for judges.
 
-Retries, back-off and Retry-After are the client library's. It cannot score: chat replies carry no
-log-probabilities of a given answer. The key comes from the environment and is never stored.
+Retries, back-off and Retry-After are the client library's. Scoring on a server is another matter
+(`server_scorer.py`). The key comes from the environment and is never stored.
 """
 
 import asyncio
@@ -21,14 +21,9 @@ class OpenAIGenerator:
     def __init__(self, config: OpenAIBackendConfig) -> None:
         from openai import AsyncOpenAI
 
-        key = os.environ.get(config.api_key_env)
-        if not key and not config.base_url and not os.environ.get("OPENAI_BASE_URL"):
-            raise ConfigError(f"backend=openai needs a key in the environment variable {config.api_key_env}")
         self.model = config.model_name
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._client = AsyncOpenAI(
-            base_url=config.base_url, api_key=key or "none", timeout=config.timeout, max_retries=config.max_retries
-        )
+        self._client = AsyncOpenAI(**client_arguments(config))
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         """See `types.Generator`."""
@@ -87,6 +82,23 @@ class OpenAIGenerator:
             # vLLM's and SGLang's way to continue a turn that was begun
             arguments["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         return arguments
+
+
+def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
+    """Where the server is and how patient to be with it.
+
+    Raises:
+        ConfigError: a public server and no key for it.
+    """
+    key = os.environ.get(config.api_key_env)
+    if not key and not config.base_url and not os.environ.get("OPENAI_BASE_URL"):
+        raise ConfigError(f"backend=openai needs a key in the environment variable {config.api_key_env}")
+    return {
+        "base_url": config.base_url,
+        "api_key": key or "none",
+        "timeout": config.timeout,
+        "max_retries": config.max_retries,
+    }
 
 
 class Refusal(BackendError):

@@ -1,0 +1,100 @@
+"""Scores by content hash, across runs: the same ids under the same weights are scored once on this machine.
+
+One SQLite file in the user's cache folder; deleting it costs only time. A score from it reports the tokens it once
+cost, so that budgets and results do not depend on what happens to lie here; only its seconds are zero. Whatever goes
+wrong with the file, the scorer is asked instead. Knows ids and scores; knows nothing of models.
+"""
+
+import hashlib
+import logging
+import sqlite3
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+from reer.types import Score, Scored, Scorer, ScoreRequest, Tokenizer, Usage
+
+log = logging.getLogger(__name__)
+
+WAIT = 1.0
+"""Seconds to wait for another process that writes."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS scores (
+    key BLOB PRIMARY KEY, nll REAL NOT NULL, tokens INTEGER NOT NULL, objective REAL,
+    scored_tokens INTEGER NOT NULL, reused_tokens INTEGER NOT NULL) WITHOUT ROWID
+"""
+
+
+class CachedScorer:
+    """A scorer that remembers."""
+
+    def __init__(self, scorer: Scorer, identity: str, path: Path) -> None:
+        """`identity` names weights and dtype: scores of two identities are never mixed."""
+        self.scorer = scorer
+        self._identity = identity.encode()
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=WAIT, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            self._do_without(error)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.scorer.tokenizer
+
+    @property
+    def max_length(self) -> int:
+        return self.scorer.max_length
+
+    async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """See `types.Scorer`."""
+        keys = [self._key(request) for request in requests]
+        found = {key: scored for key in keys if (scored := self._read(key))}
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        fresh = dict(zip(missing, await self.scorer.score(list(missing.values())), strict=True)) if missing else {}
+        self._write(fresh)
+        found |= fresh
+        return [found[key] for key in keys]
+
+    async def next_token(self, prompts: Sequence[tuple[int, ...]], options: Sequence[int]) -> list[tuple[float, ...]]:
+        """See `types.Scorer`; not remembered (the judge stores its verdicts)."""
+        return await self.scorer.next_token(prompts, options)
+
+    def _key(self, request: ScoreRequest) -> bytes:
+        span = f"{request.start} {request.end} {request.skip} {request.clip}".encode()
+        ids = array("q", request.ids[: request.end]).tobytes()
+        return hashlib.sha256(b"\0".join((self._identity, span, ids))).digest()
+
+    def _read(self, key: bytes) -> Scored | None:
+        if self._db is None:
+            return None
+        try:
+            row = self._db.execute("SELECT * FROM scores WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            self._do_without(error)
+            return None
+        if row is None:
+            return None
+        _, nll, tokens, objective, new, reused = row
+        return Scored(Score(nll, tokens, objective), Usage(calls=1, scored_tokens=new, reused_tokens=reused))
+
+    def _write(self, scored: dict[bytes, Scored]) -> None:
+        rows: list[tuple[object, ...]] = [
+            (key, s.score.nll, s.score.tokens, s.score.objective, s.usage.scored_tokens, s.usage.reused_tokens)
+            for key, s in scored.items()
+        ]
+        if not rows or self._db is None:
+            return
+        try:
+            self._db.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            self._do_without(error)
+
+    def _do_without(self, error: Exception) -> None:
+        log.warning("%s cannot be used (%s): scores are computed anew", self._path, error)
+        self._db = None
