@@ -50,10 +50,10 @@ def _hf_generator(config: HFBackendConfig) -> Generator:
     from reer.backend.packed import DoesNotFit
 
     try:
-        return ContinuousGenerator(config)
+        return ContinuousGenerator.load(config)
     except DoesNotFit as error:
         log.warning("%s: samples are drawn in batches that end together", error)
-        return HFGenerator(config)
+        return HFGenerator.load(config)
 
 
 def _hf_scorer(config: HFBackendConfig) -> Scorer:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
 from reer.backend.batching import WORKER
-from reer.backend.models import break_up, load_model, load_tokenizer
+from reer.backend.models import ChatTokenizer, break_up, load_model, load_tokenizer
 from reer.backend.packed import PROBE, PackedForward, Path, Wanted, attention, check_fit, refuse_others, register
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
@@ -124,14 +124,27 @@ class Step:
 class ContinuousGenerator:
     """Draws samples of many requests in one running batch."""
 
-    def __init__(self, config: HFBackendConfig) -> None:
-        """Raises: ModelError: it cannot be loaded; DoesNotFit: it cannot be run row by row."""
-        self.tokenizer = load_tokenizer(config.model)
-        self.model: PreTrainedModel = load_model(config.model)
-        self.max_length = config.model.max_length
-        self.batch_size = config.batch_size
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: ChatTokenizer,
+        *,
+        max_length: int,
+        batch_size: int = 32,
+        token_budget: int = 8192,
+        kept_tokens: int = 16384,
+    ) -> None:
+        """See `config.HFBackendConfig` for the sizes.
+
+        Raises:
+            DoesNotFit: the model cannot be run row by row.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.batch_size = batch_size
         register(NAME, _attend)
-        self._body = PackedForward(self.model, config.token_budget, config.kept_tokens)
+        self._body = PackedForward(model, token_budget, kept_tokens)
         self._ends = {self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}
         self._waiting: deque[list[Row]] = deque()
         self._rows: list[Row] = []
@@ -139,6 +152,18 @@ class ContinuousGenerator:
         self._cache = RowCache()
         self._task: asyncio.Task[None] | None = None
         self._check()
+
+    @classmethod
+    def load(cls, config: HFBackendConfig) -> "ContinuousGenerator":
+        """Raises: ModelError: it cannot be loaded; DoesNotFit: it cannot be run row by row."""
+        return cls(
+            load_model(config.model),
+            load_tokenizer(config.model),
+            max_length=config.model.max_length,
+            batch_size=config.batch_size,
+            token_budget=config.token_budget,
+            kept_tokens=config.kept_tokens,
+        )
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         """See `types.Generator`."""

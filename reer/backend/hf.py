@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
 from reer.backend.batching import Batcher
-from reer.backend.models import break_up, load_model, load_tokenizer
+from reer.backend.models import ChatTokenizer, break_up, load_model, load_tokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
 from reer.types import FinishReason, GenerateRequest, Message, Response, Score, Scored, ScoreRequest, Usage
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import DynamicCache
+    from transformers import DynamicCache, PreTrainedModel
 
 LOGIT_ROWS = 512
 """Rows turned into float32 log-probabilities at once. (The model itself still makes all rows of the answer.)"""
@@ -31,12 +31,20 @@ class HFGenerator:
     (Its text may still differ in the last bit of a logit where padding changes the order of a sum.)
     """
 
-    def __init__(self, config: HFBackendConfig) -> None:
-        self.tokenizer = load_tokenizer(config.model)
-        self.model = load_model(config.model)
-        self.batch_size = config.batch_size
-        self.max_length = config.model.max_length
+    def __init__(
+        self, model: "PreTrainedModel", tokenizer: ChatTokenizer, *, max_length: int, batch_size: int = 32
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_length = max_length
         self._batcher: Batcher[GenerateRequest, list[Response]] = Batcher(self._generate)
+
+    @classmethod
+    def load(cls, config: HFBackendConfig) -> "HFGenerator":
+        """Raises: ModelError: it cannot be loaded."""
+        model, tokenizer = load_model(config.model), load_tokenizer(config.model)
+        return cls(model, tokenizer, max_length=config.model.max_length, batch_size=config.batch_size)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         """See `types.Generator`."""

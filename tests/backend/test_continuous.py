@@ -51,7 +51,7 @@ def texts(results):
 
 def test_a_crowd_gets_the_texts_that_each_would_get_alone_by_plain_generation(config):
     requests = [asked(n) for n in range(14)]
-    generator, reference = ContinuousGenerator(config), HFGenerator(config)
+    generator, reference = ContinuousGenerator.load(config), HFGenerator.load(config)
     expected = [asyncio.run(reference.generate([request]))[0] for request in requests]
     assert texts(drawn(generator, requests)) == texts(expected)
     assert texts(drawn(generator, requests[::-1])) == texts(expected[::-1])
@@ -60,7 +60,7 @@ def test_a_crowd_gets_the_texts_that_each_would_get_alone_by_plain_generation(co
 
 
 def test_a_row_ends_without_waiting_for_its_neighbours(config):
-    generator = ContinuousGenerator(config)
+    generator = ContinuousGenerator.load(config)
     short, long = (GenerateRequest(messages=(Message("user", "rain"),), seeds=(1,), max_tokens=n) for n in (2, 60))
 
     async def order():
@@ -77,7 +77,7 @@ def test_a_row_ends_without_waiting_for_its_neighbours(config):
 
 
 def test_what_prompts_share_with_earlier_ones_is_not_run_again(config):
-    generator = ContinuousGenerator(config)
+    generator = ContinuousGenerator.load(config)
     same = "the same beginning of a prompt, over and over, "
     first, second = (GenerateRequest(messages=(Message("user", same + w),), seeds=(1,), max_tokens=2) for w in "ab")
     [[one]] = asyncio.run(generator.generate([first]))
@@ -89,8 +89,8 @@ def test_what_prompts_share_with_earlier_ones_is_not_run_again(config):
 
 def test_out_of_memory_begins_again_with_fewer_and_draws_the_same(config, monkeypatch, caplog):
     requests = [asked(n) for n in range(8)]
-    expected = drawn(ContinuousGenerator(config), requests)
-    generator = ContinuousGenerator(config)
+    expected = drawn(ContinuousGenerator.load(config), requests)
+    generator = ContinuousGenerator.load(config)
     whole = generator._forward
 
     def small(tokens):

@@ -35,7 +35,7 @@ def scorer(config, request):
     return request.param(config)
 
 
-@pytest.fixture(scope="module", params=[HFGenerator, ContinuousGenerator], ids=["plain", "continuous"])
+@pytest.fixture(scope="module", params=[HFGenerator.load, ContinuousGenerator.load], ids=["plain", "continuous"])
 def generator(config, request):
     return request.param(config)
 
