@@ -99,6 +99,16 @@ class OpenAIBackendConfig(BackendConfig):
 
 
 @dataclass(kw_only=True)
+class VLLMBackendConfig(BackendConfig):
+    """vLLM in this process (an environment of its own: docs/your-own.md)."""
+
+    kind: str = "vllm"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine_args: dict[str, Any] = field(default_factory=dict)
+    """Passed to vLLM's AsyncEngineArgs, which validates them: gpu_memory_utilization, tensor_parallel_size, ..."""
+
+
+@dataclass(kw_only=True)
 class FakeBackendConfig(BackendConfig):
     """No model: deterministic replies and scores, for trying out and testing everything else."""
 
@@ -394,6 +404,7 @@ class ReerConfig(SynthesizeConfig, SftConfig, EvaluationConfig):
 BACKENDS: dict[str, type[BackendConfig]] = {
     "hf": HFBackendConfig,
     "openai": OpenAIBackendConfig,
+    "vllm": VLLMBackendConfig,
     "fake": FakeBackendConfig,
 }
 JUDGES: dict[str, type[JudgeConfig]] = {"likelihood": LikelihoodJudgeConfig, "openai": OpenAIJudgeConfig}

@@ -224,6 +224,14 @@ class ScoreRequest:
         assert 0 < self.start < self.end <= len(self.ids), (self.start, self.end, len(self.ids))
 
 
+def score_of(nlls: Sequence[float], request: ScoreRequest) -> Score:
+    """The score of a span from the NLL of each of its tokens, in nats."""
+    clip = math.inf if request.clip is None else request.clip
+    counted = [min(nll, clip) for nll in nlls[request.skip :]]
+    objective = math.fsum(counted) / len(counted) if request.has_objective else None
+    return Score(math.fsum(nlls) / len(nlls), len(nlls), objective)
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A score and what it cost. Several requests of one call may share the cost of their common prefix."""

@@ -2,7 +2,7 @@
 
 import logging
 
-from reer.config import BackendConfig, FakeBackendConfig, HFBackendConfig, OpenAIBackendConfig
+from reer.config import BackendConfig, FakeBackendConfig, HFBackendConfig, OpenAIBackendConfig, VLLMBackendConfig
 from reer.errors import ConfigError
 from reer.types import Generator, Scorer
 
@@ -17,6 +17,10 @@ def build_generator(config: BackendConfig) -> Generator:
         from reer.backend.openai import OpenAIGenerator
 
         return OpenAIGenerator(config)
+    if isinstance(config, VLLMBackendConfig):
+        from reer.backend.vllm import VLLMGenerator
+
+        return VLLMGenerator(config)
     if isinstance(config, FakeBackendConfig):
         from reer.backend.fake import FakeGenerator
 
@@ -32,6 +36,10 @@ def build_scorer(config: BackendConfig) -> Scorer:
     """
     if isinstance(config, HFBackendConfig):
         return _remembering(_hf_scorer(config), config)
+    if isinstance(config, VLLMBackendConfig):
+        from reer.backend.vllm import VLLMScorer
+
+        return VLLMScorer(config)
     if isinstance(config, FakeBackendConfig):
         from reer.backend.fake import FakeScorer
 
@@ -80,7 +88,7 @@ def _remembering(scorer: Scorer, config: HFBackendConfig) -> Scorer:
 
 def describe(config: BackendConfig) -> dict[str, str | None]:
     """How a result names the engine behind a role: model, revision, dtype."""
-    if isinstance(config, HFBackendConfig):
+    if isinstance(config, HFBackendConfig | VLLMBackendConfig):
         return {"model": config.model.path, "revision": config.model.revision, "dtype": config.model.dtype}
     name = config.model_name if isinstance(config, OpenAIBackendConfig) else config.kind
     return {"model": name, "revision": None, "dtype": None}

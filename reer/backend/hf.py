@@ -15,7 +15,7 @@ from reer.backend.batching import Batcher
 from reer.backend.models import ChatTokenizer, break_up, load_model, load_tokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
-from reer.types import FinishReason, GenerateRequest, Message, Response, Score, Scored, ScoreRequest, Usage
+from reer.types import FinishReason, GenerateRequest, Message, Response, Scored, ScoreRequest, Usage, score_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -274,12 +274,9 @@ class HFScorer:
 
 def scored(nlls: "Tensor", request: ScoreRequest, usage: Usage) -> Scored | BackendError:
     """The score of a span from the NLL of each of its tokens [tokens], in nats; the error where one is no number."""
-    nlls = nlls.double()
     if not nlls.isfinite().all():
         return BackendError("the model gave no finite log-probability")
-    counted = nlls[request.skip :] if request.clip is None else nlls[request.skip :].clamp(max=request.clip)
-    objective = counted.mean().item() if request.has_objective else None
-    return Scored(Score(nlls.mean().item(), len(nlls), objective), usage)
+    return Scored(score_of(nlls.tolist(), request), usage)
 
 
 def _ids(request: Any) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ client library's. Knows ids and JSON; what the ids mean is the layout's business
 import asyncio
 import functools
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ from reer.backend.models import ChatTokenizer, load_tokenizer
 from reer.backend.openai import client_arguments
 from reer.config import ModelConfig, OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
-from reer.types import Score, Scored, ScoreRequest, Usage
+from reer.types import Scored, ScoreRequest, Usage, score_of
 
-PROBE = "Once upon a time there was a little"
+PROBE = "Once upon a time there was a little Thursday"
+"""It ends with a surprise, and comes again after what is written: with less likely tokens on both sides of that, a
+list shifted by one cannot look right."""
 CONTINUED = 6
 """Tokens of the probe's continuation."""
 TOLERANCE = 0.25
 """Nats by which a token may differ between writing and scoring: batches round bfloat16 differently."""
+TOLD = 300
+"""Characters of a server's complaint that are passed on."""
 
 
 class Dialect(Protocol):
@@ -45,7 +50,7 @@ class Dialect(Protocol):
         """The body that asks for the likeliest continuation."""
 
     def continuation(self, reply: Any) -> tuple[list[int], list[float]]:
-        """Its ids and their log-probabilities. Raises: as above."""
+        """Its ids and their log-probabilities. Raises: as above, or AttributeError."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class SGLang:
         return [entry[1] for entry in entries], [entry[0] for entry in entries]
 
 
-UNREADABLE = (LookupError, TypeError, ValueError)
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 """What a reply that lacks something raises when it is read."""
 
 
@@ -121,6 +126,7 @@ class ServerScorer:
         self.tokenizer: ChatTokenizer = load_tokenizer(ModelConfig(path=config.tokenizer))
         self.max_length = config.max_length
         self.model = config.model_name
+        self._config = config
         self._dialect = find_dialect(config, self.tokenizer)
         self._client = AsyncOpenAI(**client_arguments(config))
         self._url = self._dialect.url(str(self._client.base_url).rstrip("/"))
@@ -141,11 +147,8 @@ class ServerScorer:
     async def _score(self, request: ScoreRequest) -> Scored:
         ids = request.ids[: request.end]
         logprobs, seconds = await self._logprobs(ids, request.start)
-        nlls = [-logprob for logprob in logprobs]
-        counted = [min(nll, math.inf if request.clip is None else request.clip) for nll in nlls[request.skip :]]
-        objective = math.fsum(counted) / len(counted) if request.has_objective else None
-        score = Score(math.fsum(nlls) / len(nlls), len(nlls), objective)
-        return Scored(score, Usage(calls=1, scored_tokens=len(ids), seconds=seconds))
+        usage = Usage(calls=1, scored_tokens=len(ids), seconds=seconds)
+        return Scored(score_of([-logprob for logprob in logprobs], request), usage)
 
     async def _logprobs(self, ids: Sequence[int], start: int) -> tuple[list[float], float]:
         """Of `ids[start:]`, and the seconds it took."""
@@ -160,7 +163,7 @@ class ServerScorer:
                 reply = await self._client.post(self._url, body=body, cast_to=object)
                 logprobs = self._dialect.logprobs(reply, ids, start)
             except OpenAIError as error:
-                raise BackendError(f"{self.model}: {type(error).__name__}: {error}") from error
+                raise BackendError(f"{self.model}: {told(error, self._config)}") from error
             except UNREADABLE as error:
                 raise BackendError(f"{self.model}: the reply lacks log-probabilities of the given text") from error
             seconds = time.perf_counter() - started
@@ -185,7 +188,7 @@ def find_dialect(config: OpenAIBackendConfig, tokenizer: ChatTokenizer) -> Diale
         try:
             worst = disagreement(dialect, config.model_name, tokenizer.encode(PROBE), post)
         except OpenAIError as error:
-            faults.append(f"{dialect.name}: {type(error).__name__}")
+            faults.append(f"{dialect.name}: {told(error, config)}")
         except UNREADABLE:
             faults.append(f"{dialect.name}: no log-probabilities of the given text")
         else:
@@ -200,6 +203,15 @@ def disagreement(dialect: Dialect, model: str, prompt: Sequence[int], post: Any)
     ids, written = dialect.continuation(post(body=dialect.continuing(model, prompt, CONTINUED)))
     if not ids:
         raise ValueError("nothing was written")
-    whole = [*prompt, *ids]
-    scored = dialect.logprobs(post(body=dialect.scoring(model, whole, len(prompt))), whole, len(prompt))
-    return max(abs(a - b) if math.isfinite(b) else math.inf for a, b in zip(written, scored, strict=True))
+    whole, start = [*prompt, *ids, *prompt], len(prompt) // 2
+    scored = dialect.logprobs(post(body=dialect.scoring(model, whole, start)), whole, start)[len(prompt) - start :]
+    differences = [abs(a - b) for a, b in zip(written, scored[: len(ids)], strict=True)]
+    if not all(map(math.isfinite, differences)):
+        raise ValueError("a log-probability that is no number")
+    return max(differences)
+
+
+def told(error: Exception, config: OpenAIBackendConfig) -> str:
+    """The error in one line, without the key that a server may have repeated in it."""
+    text, key = " ".join(f"{type(error).__name__}: {error}".split()), os.environ.get(config.api_key_env)
+    return (text.replace(key, f"${config.api_key_env}") if key else text)[:TOLD]

@@ -8,7 +8,7 @@ import pytest
 from reer.backend import build_generator, build_scorer, describe
 from reer.backend.fake import FakeGenerator, FakeScorer
 from reer.config import FakeBackendConfig, HFBackendConfig, ModelConfig, OpenAIBackendConfig
-from reer.errors import ConfigError, DataError
+from reer.errors import ConfigError, DataError, ModelError
 from reer.types import GenerateRequest, Message, ScoreRequest
 
 
@@ -51,8 +51,8 @@ def test_a_score_has_an_objective_only_where_one_is_asked_for_and_it_changes_no_
     assert scores[3].objective < scores[2].objective < scores[0].nll
 
 
-def test_an_engine_that_cannot_score_is_refused():
-    with pytest.raises(ConfigError, match="the openai backend writes texts but does not score them"):
+def test_a_server_scores_only_with_its_models_tokenizer():
+    with pytest.raises(ModelError, match="scoring on a server needs its model's tokenizer: scorer.tokenizer="):
         build_scorer(OpenAIBackendConfig(model_name="m"))
 
 
