@@ -56,10 +56,15 @@ class Engine:
             self._llm = self._submit(start()).result()
         except (RuntimeError, ValueError, TypeError, OSError) as error:
             raise ModelError(f"vLLM cannot serve {path}: {next(iter(str(error).splitlines()), error)}") from error
-        atexit.register(self._llm.shutdown)
+        atexit.register(self.close)
         self.scores_alone = bool(getattr(self._llm.vllm_config, "use_v2_model_runner", False))
         """Whether the log-probabilities of given tokens can be had without those before them."""
         self._check(path)
+
+    def close(self) -> None:
+        """Stop vLLM's processes; otherwise that happens when the program ends."""
+        atexit.unregister(self.close)
+        self._llm.shutdown()
 
     async def run(self, ids: Sequence[int], **settings: Any) -> Any:
         """vLLM's output for a prompt of token ids.

@@ -44,7 +44,11 @@ def plain(requests):
 
 @pytest.fixture(scope="module")
 def engine():
-    return VLLMBackendConfig(model=MODEL, engine_args={"enforce_eager": True, "max_num_seqs": 16})
+    from reer.backend.vllm import load_engine
+
+    config = VLLMBackendConfig(model=MODEL, engine_args={"enforce_eager": True, "max_num_seqs": 16})
+    yield config
+    load_engine(config).close()
 
 
 def server():
