@@ -32,7 +32,7 @@ from reer.search import Search
 from reer.state import State
 from reer.tracking import open_tracker
 from reer.trajectories import Tally, TrajectoryFiles, to_row
-from reer.types import Event, Example, Step
+from reer.types import Event, Example, Step, Usage
 
 
 def run(config: SynthesizeConfig) -> int:
@@ -152,6 +152,7 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
     from reer.report import write_page
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
+    cost = Usage(**summary["usage"])
     tracker = open_tracker(
         config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config)
     )
@@ -170,6 +171,8 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
         print(f"mean NLL of y {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
               f"{nll['final']:.3f} with the final thinking (nats per token)")  # fmt: skip
         print(f"steps         {steps['accepted']} of {steps['done']} changed the thinking")
+        print(f"cost          {cost.forward_tokens:,} tokens run, {cost.reused_tokens:,} reused; "
+              f"models busy {cost.seconds:.0f} s in {summary['seconds']:.0f} s")  # fmt: skip
     print(f"page          {page}")
     return PARTIAL if lost else DONE
 

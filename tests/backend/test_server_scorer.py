@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from reer import launch
 from reer.backend import server_scorer
 from reer.backend.hf import HFScorer
-from reer.backend.server_scorer import PROBE, ServerScorer
+from reer.backend.server_scorer import PROBE, TOLD, ServerScorer
 from reer.config import HFBackendConfig, ModelConfig, OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
 from reer.layout import Layout
@@ -425,13 +425,14 @@ def test_no_more_requests_are_in_flight_than_allowed(server, config, requests):
     assert server.most == 3
 
 
-def test_the_key_is_sent_and_told_to_nobody_even_if_the_server_repeats_it(server, config, requests, monkeypatch):
+@pytest.mark.parametrize("before", [0, TOLD - 60], ids=["whole", "where the text is cut"])
+def test_the_key_is_told_to_nobody_even_if_the_server_repeats_it(server, config, requests, monkeypatch, before):
     key = "sk-of-the-tests-0123456789"
     monkeypatch.setenv("KEY_OF_THE_TESTS", key)
     config = replace(config, api_key_env="KEY_OF_THE_TESTS")
     scorer = ServerScorer(config)
     assert server.keys == {f"Bearer {key}"}
-    server.instead = lambda ids: (401, JSON, json.dumps({"error": {"message": f"{'no such key: ' * 20}{key}"}}))
+    server.instead = lambda ids: (401, JSON, json.dumps({"error": {"message": "x" * before + key}}))
     [error] = each(scorer, requests[:1])
     assert isinstance(error, BackendError)
     with pytest.raises(ModelError) as at_start:
