@@ -145,9 +145,12 @@ def test_a_prompt_file_that_cannot_be_used_is_one_sentence(synthesize, tmp_path,
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["search.start=skeleton", "prompts=compact"], "en/compact/skeleton.md"),
+        (
+            ["search.start=skeleton", "prompts=compact"],
+            "which prompts.set=compact lacks",
+        ),
         (["layout.instruction=nowhere.md"], "nowhere.md: cannot be read"),
-        (["prompts.set=nowhere"], "prompts.set=nowhere has no folder"),
+        (["prompts.set=nowhere"], "prompts.set=nowhere has no prompts for language en"),
         (["data.path=nowhere.jsonl"], "nowhere.jsonl: no such file"),
     ],
 )

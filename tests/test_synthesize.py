@@ -189,33 +189,24 @@ def test_a_dry_run_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-SLOW = ("generator.latency=0.02", "scorer.latency=0.01")
+SLOW = ("generator.latency=0.1", "scorer.latency=0.05")
 
 
-def interrupted(cwd, number, seconds):
+def interrupted(cwd, number, after=0.0):
+    """A run that gets a signal so many seconds after its first events."""
     process = synthesize(cwd, "data.limit=8", *SLOW, wait=False)
-    time.sleep(seconds)
+    database = cwd / "runs" / "fake" / "synthesize" / "ledger.db-wal"
+    while not (database.exists() and database.stat().st_size > 20_000) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(after)
     process.send_signal(number)
     process.output, process.errors = process.communicate()
     return process
 
 
-def started(cwd):
-    """Seconds until a run of this machine has something to interrupt."""
-    begin = time.monotonic()
-    process = synthesize(cwd, "name=probe", "data.limit=8", *SLOW, wait=False)
-    database = cwd / "runs" / "probe" / "synthesize" / "ledger.db-wal"
-    while not (database.exists() and database.stat().st_size > 40_000) and process.poll() is None:
-        time.sleep(0.01)
-    seconds = time.monotonic() - begin
-    process.kill()
-    process.communicate()
-    return seconds
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_an_interrupted_run_says_so_and_the_same_command_continues(finished, tmp_path, number):
-    process = interrupted(tmp_path, number, started(tmp_path))
+    process = interrupted(tmp_path, number)
     assert process.returncode == launch.INTERRUPTED
     assert "interrupted; the same command continues from here" in process.errors
     assert "Traceback" not in process.errors
@@ -226,8 +217,7 @@ def test_an_interrupted_run_says_so_and_the_same_command_continues(finished, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("n", range(8))
 def test_kill_9_anywhere_gives_the_same_bytes_after_resuming(finished, tmp_path, n):
-    start = started(tmp_path)
-    killed = interrupted(tmp_path, signal.SIGKILL, start + random.Random(n).uniform(-0.2, 0.6))
+    killed = interrupted(tmp_path, signal.SIGKILL, random.Random(n).uniform(0, 1.5))
     assert killed.returncode in (-signal.SIGKILL, launch.DONE)
     before = events(tmp_path)
     assert synthesize(tmp_path, "data.limit=8").returncode == launch.DONE

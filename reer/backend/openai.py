@@ -14,6 +14,9 @@ from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError, ConfigError
 from reer.types import FinishReason, GenerateRequest, Response, Usage
 
+TOLD = 300
+"""Characters of a server's complaint that are passed on."""
+
 
 class OpenAIGenerator:
     """Chat completions, one request per sample where the seed matters."""
@@ -22,6 +25,7 @@ class OpenAIGenerator:
         from openai import AsyncOpenAI
 
         self.model = config.model_name
+        self._config = config
         self._slots = asyncio.Semaphore(config.concurrency)
         self._client = AsyncOpenAI(**client_arguments(config))
 
@@ -40,7 +44,7 @@ class OpenAIGenerator:
             try:
                 completion = await self._client.chat.completions.create(**self._arguments(request, seed))
             except (OpenAIError, ValueError) as error:  # ValueError: a reply that is no JSON
-                raise BackendError(f"{self.model}: {type(error).__name__}: {error}") from error
+                raise BackendError(f"{self.model}: {told(error, self._config)}") from error
             seconds = time.perf_counter() - started
         if not isinstance(completion, ChatCompletion) or not completion.choices:
             raise BackendError(f"{self.model}: the server's reply is no chat completion")
@@ -103,3 +107,9 @@ def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
 
 class Refusal(BackendError):
     """The model declined to answer."""
+
+
+def told(error: Exception, config: OpenAIBackendConfig) -> str:
+    """The error in one line, without the key that a server may have repeated in it."""
+    text, key = " ".join(f"{type(error).__name__}: {error}".split()), os.environ.get(config.api_key_env)
+    return (text.replace(key, f"${config.api_key_env}") if key else text)[:TOLD]

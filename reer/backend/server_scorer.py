@@ -9,14 +9,13 @@ client library's. Knows ids and JSON; what the ids mean is the layout's business
 import asyncio
 import functools
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reer.backend.models import ChatTokenizer, load_tokenizer
-from reer.backend.openai import client_arguments
+from reer.backend.openai import client_arguments, told
 from reer.config import ModelConfig, OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
 from reer.types import Scored, ScoreRequest, Usage, score_of
@@ -28,8 +27,6 @@ CONTINUED = 6
 """Tokens of the probe's continuation."""
 TOLERANCE = 0.25
 """Nats by which a token may differ between writing and scoring: batches round bfloat16 differently."""
-TOLD = 300
-"""Characters of a server's complaint that are passed on."""
 
 
 class Dialect(Protocol):
@@ -203,15 +200,9 @@ def disagreement(dialect: Dialect, model: str, prompt: Sequence[int], post: Any)
     ids, written = dialect.continuation(post(body=dialect.continuing(model, prompt, CONTINUED)))
     if not ids:
         raise ValueError("nothing was written")
-    whole, start = [*prompt, *ids, *prompt], len(prompt) // 2
-    scored = dialect.logprobs(post(body=dialect.scoring(model, whole, start)), whole, start)[len(prompt) - start :]
+    whole = [*prompt, *ids, *prompt]
+    scored = dialect.logprobs(post(body=dialect.scoring(model, whole, len(prompt))), whole, len(prompt))
     differences = [abs(a - b) for a, b in zip(written, scored[: len(ids)], strict=True)]
     if not all(map(math.isfinite, differences)):
         raise ValueError("a log-probability that is no number")
     return max(differences)
-
-
-def told(error: Exception, config: OpenAIBackendConfig) -> str:
-    """The error in one line, without the key that a server may have repeated in it."""
-    text, key = " ".join(f"{type(error).__name__}: {error}".split()), os.environ.get(config.api_key_env)
-    return (text.replace(key, f"${config.api_key_env}") if key else text)[:TOLD]

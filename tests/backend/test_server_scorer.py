@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 from reer import launch
 from reer.backend import server_scorer
 from reer.backend.hf import HFScorer
-from reer.backend.server_scorer import PROBE, TOLD, ServerScorer
+from reer.backend.openai import TOLD
+from reer.backend.server_scorer import PROBE, ServerScorer
 from reer.config import HFBackendConfig, ModelConfig, OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
 from reer.layout import Layout
@@ -42,7 +43,7 @@ class Server(ThreadingHTTPServer):
         self.spoil = lambda pairs: pairs  # (id, log-probability) of every given token
         self.edit = lambda choice: choice  # the finished reply to a request for scores
         self.instead = lambda ids: None  # a reply of another kind
-        self.delay = 0.0
+        self.before = lambda: None
         self.asked, self.keys, self.times = [], set(), []
         self.running = self.most = 0
         self.lock = threading.Lock()
@@ -118,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
             server.keys.add(self.headers["Authorization"])
             server.running += 1
             server.most = max(server.most, server.running)
-        time.sleep(server.delay)
+        server.before()
         status, headers, text = server.answer(self.path, body)
         with server.lock:  # before the reply: who has it may send the next request
             server.running -= 1
@@ -264,6 +265,7 @@ KEYS = ["prompt_logprobs", "input_token_logprobs"]
         ({"spoil": lambda pairs: keyed(pairs, -1)}, LACKS),
         ({"spoil": lambda pairs: pairs[:-1]}, LACKS),
         ({"spoil": lambda pairs: pairs[1:]}, LACKS),
+        ({"spoil": lambda pairs: [*pairs, pairs[-1]]}, LACKS),
         ({"spoil": lambda pairs: [(token, math.nan) for token, _ in pairs]}, LACKS),
         ({"edit": without(KEYS)}, LACKS),
         ({"edit": lambda choice: choice | dict.fromkeys(KEYS)}, LACKS),
@@ -273,8 +275,8 @@ KEYS = ["prompt_logprobs", "input_token_logprobs"]
         ({"instead": lambda ids: (200, JSON, "null")}, LACKS),
         ({"instead": lambda ids: (503, JSON, '{"error": {"message": "the model is\\nloading"}}')}, "InternalServerE"),
     ],
-    ids=["next one's", "last one's", "next id", "last id", "last missing", "first missing", "NaN", "omitted", "null",
-         "text", "HTML", "broken", "nothing", "loading"],
+    ids=["next one's", "last one's", "next id", "last id", "last missing", "first missing", "one more", "NaN",
+         "omitted", "null", "text", "HTML", "broken", "nothing", "loading"],
 )  # fmt: skip
 def test_a_server_that_cannot_be_believed_is_refused_before_any_work(server, config, form, fault, reason):
     server.form = form
@@ -420,7 +422,13 @@ def test_what_is_too_long_is_not_sent(server, config, exact, requests):
 
 def test_no_more_requests_are_in_flight_than_allowed(server, config, requests):
     scorer = ServerScorer(replace(config, concurrency=3))
-    server.delay = 0.05
+    three = threading.Barrier(3, timeout=60)
+
+    def before():
+        three.wait()  # so many at least
+        time.sleep(0.05)  # a fourth would come by now
+
+    server.before = before
     each(scorer, [*requests, *requests, *requests])
     assert server.most == 3
 

@@ -8,7 +8,7 @@ import pytest
 from eval.lift import LiftEngines, measure_lift
 from eval.store import Row, Rows
 from reer.backend.fake import FakeGenerator, FakeScorer, FakeTokenizer
-from reer.config import BenchmarkConfig, FakeBackendConfig, HFBackendConfig, ModelConfig
+from reer.config import BenchmarkConfig, FakeBackendConfig, HFBackendConfig, LayoutConfig, ModelConfig
 from reer.errors import BackendError, ConfigError
 from reer.types import Example, GenerateRequest, Response, Scored, ScoreRequest
 
@@ -29,7 +29,7 @@ def measure(path: Path, examples: list[Example], engines: LiftEngines) -> tuple[
     benchmark = BenchmarkConfig(thinking_tokens=33)
     with Rows(path) as rows:
         work = measure_lift(
-            examples, rows, lambda: engines, "think", label="m", benchmark=benchmark, seed=1, concurrency=4
+            examples, rows, lambda: engines, LayoutConfig(), label="m", benchmark=benchmark, seed=1, concurrency=4
         )
         failed = asyncio.run(work)
         return rows.rows, failed
