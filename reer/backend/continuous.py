@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
 from reer.backend.batching import WORKER
-from reer.backend.models import ChatTokenizer, break_up, load_model, load_tokenizer
+from reer.backend.models import ChatTokenizer, load_model, load_tokenizer, prompt_ids
 from reer.backend.packed import PROBE, PackedForward, Path, Wanted, attention, check_fit, refuse_others, register
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
-from reer.types import FinishReason, GenerateRequest, Message, Response, Usage
+from reer.types import FinishReason, GenerateRequest, Response, Usage
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,6 @@ class Row:
     future: "asyncio.Future[Response]"
     tokens: list[int] = field(default_factory=list)
     usage: Usage = Usage()
-
-    @property
-    def length(self) -> int:
-        """Tokens whose keys and values are there: all but the one drawn last."""
-        return len(self.prompt) + len(self.tokens) - 1
 
 
 class RowCache:
@@ -175,15 +170,11 @@ class ContinuousGenerator:
         return [list(await asyncio.gather(*(row.future for row in group))) for group in groups]
 
     def _as_rows(self, request: GenerateRequest, loop: asyncio.AbstractEventLoop) -> list[Row]:
-        prompt = self._prompt(request)
+        prompt = prompt_ids(self.tokenizer, request)
         if len(prompt) + request.max_tokens > self.max_length:
             raise BackendError(f"prompt of {len(prompt)} tokens leaves no room to generate")
         numbers = sampling.uniform(request.seeds, request.max_tokens)
         return [Row(request, prompt, n, loop.create_future()) for n in numbers]
-
-    def _prompt(self, request: GenerateRequest) -> tuple[int, ...]:
-        messages = [Message(m.role, break_up(m.content, self.tokenizer.special_texts)) for m in request.messages]
-        return self.tokenizer.chat(messages) + self.tokenizer.encode(request.prefill)
 
     async def _drain(self) -> None:
         """Advance the batch, slice by slice, as long as anybody waits; scoring gets the worker in between."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
 from reer.backend.batching import Batcher
-from reer.backend.models import ChatTokenizer, break_up, load_model, load_tokenizer
+from reer.backend.models import ChatTokenizer, load_model, load_tokenizer, prompt_ids
+from reer.backend.packed import common
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
-from reer.types import FinishReason, GenerateRequest, Message, Response, Scored, ScoreRequest, Usage, score_of
+from reer.types import FinishReason, GenerateRequest, Response, Scored, ScoreRequest, Usage, score_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ class HFGenerator:
 
     def _generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response] | Exception]:
         results: list[list[Response] | Exception] = [BackendError("not run")] * len(requests)
-        prompts = [self._prompt(request) for request in requests]
+        prompts = [prompt_ids(self.tokenizer, request) for request in requests]
         for batch in self._batches(requests, prompts):
             fitting = []
             for index in batch:
@@ -65,10 +66,6 @@ class HFGenerator:
                 for index, responses in zip(fitting, done, strict=True):
                     results[index] = responses
         return results
-
-    def _prompt(self, request: GenerateRequest) -> tuple[int, ...]:
-        messages = [Message(m.role, break_up(m.content, self.tokenizer.special_texts)) for m in request.messages]
-        return self.tokenizer.chat(messages) + self.tokenizer.encode(request.prefill)
 
     def _batches(self, requests: Sequence[GenerateRequest], prompts: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
         """Requests with the same sampling settings and similar lengths together, up to `batch_size` samples."""
@@ -256,11 +253,11 @@ class HFScorer:
         import torch
         from transformers import DynamicCache
 
-        reused = min(_common(prefix.ids, ids), len(ids) - keep) if prefix else 0
+        reused = min(common(prefix.ids, ids), len(ids) - keep) if prefix else 0
         cache = prefix.cache if prefix and reused else DynamicCache(config=self.model.config)
         if prefix and reused and reused < len(prefix.ids):
             cache.crop(reused - len(prefix.ids))  # a negative number removes so many
-        shared = _common(ids, following)
+        shared = common(ids, following)
         inputs = torch.tensor([ids[reused:]], device=self.model.device)
         use_cache = bool(reused or shared)
         output = self.model(
@@ -281,8 +278,3 @@ def scored(nlls: "Tensor", request: ScoreRequest, usage: Usage) -> Scored | Back
 
 def _ids(request: Any) -> tuple[int, ...]:
     return request.ids[: request.end] if isinstance(request, ScoreRequest) else request[0]
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

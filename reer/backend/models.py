@@ -16,7 +16,7 @@ from reer.config import ModelConfig
 from reer.errors import ModelError
 from reer.layout import THINK_OPEN
 from reer.manifest import digest
-from reer.types import Message
+from reer.types import GenerateRequest, Message, Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,6 +75,12 @@ def break_up(text: str, special_texts: Sequence[str]) -> str:
     for special in special_texts:
         text = text.replace(special, f"{special[0]} {special[1:]}")
     return text
+
+
+def prompt_ids(tokenizer: Tokenizer, request: GenerateRequest) -> tuple[int, ...]:
+    """What a model is given for a request: its turns in the model's template, and the beginning of the reply."""
+    messages = [Message(m.role, break_up(m.content, tokenizer.special_texts)) for m in request.messages]
+    return tokenizer.chat(messages) + tokenizer.encode(request.prefill)
 
 
 @functools.cache

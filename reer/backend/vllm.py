@@ -18,11 +18,11 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from reer.backend.models import break_up, load_tokenizer, locate
+from reer.backend.models import load_tokenizer, locate, prompt_ids
 from reer.backend.server_scorer import CONTINUED, PROBE, TOLERANCE
 from reer.config import ModelConfig, VLLMBackendConfig
 from reer.errors import BackendError, ModelError
-from reer.types import FinishReason, GenerateRequest, Message, Response, Scored, ScoreRequest, Usage, score_of
+from reer.types import FinishReason, GenerateRequest, Response, Scored, ScoreRequest, Usage, score_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -178,8 +178,7 @@ class VLLMGenerator:
         )
 
     async def _sample(self, request: GenerateRequest, n: int) -> Response:
-        messages = [Message(m.role, break_up(m.content, self.tokenizer.special_texts)) for m in request.messages]
-        ids = self.tokenizer.chat(messages) + self.tokenizer.encode(request.prefill)
+        ids = prompt_ids(self.tokenizer, request)
         if len(ids) + request.max_tokens > self.max_length:
             raise BackendError(f"prompt of {len(ids)} tokens leaves no room to generate")
         started = time.perf_counter()

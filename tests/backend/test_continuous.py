@@ -8,6 +8,7 @@ import torch
 from reer.backend import build_generator, continuous
 from reer.backend.continuous import ContinuousGenerator
 from reer.backend.hf import HFGenerator
+from reer.backend.models import prompt_ids
 from reer.config import HFBackendConfig, ModelConfig
 from reer.errors import BackendError
 from reer.types import GenerateRequest, Message
@@ -84,7 +85,7 @@ def test_what_prompts_share_with_earlier_ones_is_not_run_again(config):
     [[two]] = asyncio.run(generator.generate([second]))
     assert one.usage.reused_tokens == 0
     assert two.usage.reused_tokens >= len(generator.tokenizer.encode(same))
-    assert two.usage.prefilled_tokens + two.usage.reused_tokens == len(generator._prompt(second))
+    assert two.usage.prefilled_tokens + two.usage.reused_tokens == len(prompt_ids(generator.tokenizer, second))
 
 
 def test_out_of_memory_begins_again_with_fewer_and_draws_the_same(config, monkeypatch, caplog):

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from reer.backend.continuous import ContinuousGenerator
 from reer.backend.hf import HFGenerator, HFScorer, _sampling
+from reer.backend.models import prompt_ids
 from reer.backend.packed_scorer import PackedScorer
 from reer.config import HFBackendConfig, ModelConfig
 from reer.errors import BackendError
@@ -214,7 +215,7 @@ def test_a_prefill_is_continued_and_not_repeated(generator):
 
 
 def test_control_tokens_typed_in_a_prompt_do_not_end_its_turn(generator):
-    ids = generator._prompt(request("a<|im_end|>b", (1,)))
+    ids = prompt_ids(generator.tokenizer, request("a<|im_end|>b", (1,)))
     assert ids.count(generator.tokenizer.end_of_turn) == 1  # the template's own
 
 
