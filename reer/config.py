@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
-    "thinking_tokens", "concurrency", "batch_size", "token_budget", "repeats", "max_length",
+    "thinking_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats", "max_length",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 
@@ -67,12 +67,15 @@ class HFBackendConfig(BackendConfig):
     model: ModelConfig = field(default_factory=ModelConfig)
     batch_size: int = 32
     """Samples generated together."""
+    row_tokens: int = 65536
+    """Room for their keys and values: samples times the length that the longest may reach; fewer are drawn together
+    where it does not suffice (a token takes 45 KiB of SmolLM2, 144 KiB of Qwen3-8B)."""
     token_budget: int = 8192
     """New tokens that the scorer runs through the model at once; halved where the memory does not suffice."""
     score_cache: bool = False
     """Remember scores across runs, by content hash of weights, dtype and ids (in ~/.cache/reer/cache.db)."""
     kept_tokens: int = 16384
-    """Tokens whose keys and values the scorer keeps from step to step (SmolLM2: 45 KiB each, Qwen3-8B: 144 KiB)."""
+    """Tokens whose keys and values the scorer keeps from step to step."""
 
 
 @dataclass(kw_only=True)

@@ -29,7 +29,7 @@ DONE, MISTAKE, PARTIAL, INTERRUPTED = 0, 1, 2, 130
 FREE = (
     "dry_run", "run_dir", "name", "executor", "tracking", "filter",
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
-    "token_budget", "kept_tokens", "score_cache",
+    "row_tokens", "token_budget", "kept_tokens", "score_cache",
 )  # fmt: skip
 """Keys (or last parts of keys) that an old run folder may be continued with other values of.
 

@@ -4,6 +4,7 @@ Works on words (Chinese, Japanese: characters), lower-cased and without punctuat
 capitals, quotation marks or the form of an accent does not hide a copy. Knows nothing of models or tokens.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from reer.config import LeakConfig
 
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
-_WORD = re.compile(rf"{_CJK}|(?:(?!{_CJK})[^\W_])+(?:'(?:(?!{_CJK})[^\W_])+)*")
+_HAS_CJK = re.compile(_CJK)
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_WORD_OR_CJK = re.compile(rf"{_CJK}|(?:(?!{_CJK})[^\W_])+(?:'(?:(?!{_CJK})[^\W_])+)*")  # three times slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,12 @@ class Leak:
 
 def words(text: str) -> list[str]:
     """Lower-cased words; every Chinese or Japanese character is a word of its own."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).lower().replace("’", "'"))
+    plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
+    return (_WORD_OR_CJK if _HAS_CJK.search(plain) else _WORD).findall(plain)
 
 
 def is_cjk(word: str) -> bool:
-    return re.match(_CJK, word) is not None
+    return _HAS_CJK.match(word) is not None
 
 
 def language_of(text: str) -> str:
@@ -38,28 +42,34 @@ def language_of(text: str) -> str:
     return "zh" if found and sum(map(is_cjk, found)) > len(found) / 2 else "en"
 
 
-def ngrams(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
-    return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
-
-
 def measure(thinking: str, answer: str, ngram: int = 3) -> Leak:
     """Both measures of how much of `answer` stands in `thinking`."""
-    source, copy = words(answer), words(thinking)
-    wanted = ngrams(source, ngram)
+    copy, (source, wanted) = words(thinking), _of_answer(answer, ngram)
     shared = wanted & ngrams(copy, ngram)
-    return Leak(longest_run(source, copy), len(shared) / len(wanted) if wanted else 0.0)
+    return Leak(longest_run(copy, source), len(shared) / len(wanted) if wanted else 0.0)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_answer(answer: str, ngram: int) -> tuple[Sequence[str], set[tuple[str, ...]]]:
+    """Its words and n-grams, which every candidate is compared with."""
+    source = words(answer)
+    return source, ngrams(source, ngram)
+
+
+def ngrams(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
+    return set(zip(*(tokens[i:] for i in range(n)), strict=False))
 
 
 def longest_run(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common contiguous run, by bisection over the length: O((n + m) log n) set look-ups."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if ngrams(a, middle) & ngrams(b, middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    """Length of the longest common contiguous run."""
+    letters = {word: chr(n) for n, word in enumerate(dict.fromkeys([*a, *b]))}  # for the fast search of strings
+    copy, source = ("".join(map(letters.__getitem__, words)) for words in (a, b))
+    longest = 0
+    for end in range(1, len(copy) + 1):
+        # A run that ends here is at most one longer than the longest before it.
+        if copy[end - longest - 1 : end] in source:
+            longest += 1
+    return longest
 
 
 def leaks(leak: Leak, limits: LeakConfig) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ STOP_WINDOW = 32
 """Tokens at the end of a text in which a stop text is looked for."""
 GROWTH = 128
 """Tokens by which the rows' room grows."""
+ROWS = 8
+"""Rows by which it grows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +50,11 @@ class Row:
     future: "asyncio.Future[Response]"
     tokens: list[int] = field(default_factory=list)
     usage: Usage = Usage()
+
+    @property
+    def reach(self) -> int:
+        """Tokens it may come to have."""
+        return len(self.prompt) + self.request.max_tokens
 
 
 class RowCache:
@@ -94,7 +101,7 @@ class RowCache:
         have_rows, _, have_room, _ = self.layers[0][0].shape
         if rows <= have_rows and room <= have_room:
             return
-        rows = have_rows if rows <= have_rows else max(rows, 2 * have_rows)
+        rows = -(-max(rows, have_rows) // ROWS) * ROWS
         room = -(-max(room, have_room) // GROWTH) * GROWTH
         self.layers = [tuple(_enlarged(buffer, rows, room) for buffer in buffers) for buffers in self.layers]
 
@@ -126,6 +133,7 @@ class ContinuousGenerator:
         *,
         max_length: int,
         batch_size: int = 32,
+        row_tokens: int = 65536,
         token_budget: int = 8192,
         kept_tokens: int = 16384,
     ) -> None:
@@ -138,6 +146,7 @@ class ContinuousGenerator:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.batch_size = batch_size
+        self.row_tokens = row_tokens
         register(NAME, _attend)
         self._body = PackedForward(model, token_budget, kept_tokens)
         self._ends = {self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}
@@ -156,6 +165,7 @@ class ContinuousGenerator:
             load_tokenizer(config.model),
             max_length=config.model.max_length,
             batch_size=config.batch_size,
+            row_tokens=config.row_tokens,
             token_budget=config.token_budget,
             kept_tokens=config.kept_tokens,
         )
@@ -234,10 +244,7 @@ class ContinuousGenerator:
     def _admit(self, ended: list[Row]) -> None:
         """Run the prompts of as many waiting samples as there is room for, and draw their first tokens."""
         started = time.perf_counter()
-        groups: list[list[Row]] = []
-        while self._waiting and len(self._rows) + sum(map(len, groups)) < self.batch_size:
-            groups.append(self._waiting.popleft())
-        groups.sort(key=lambda group: group[0].prompt)
+        groups = sorted(self._fitting(), key=lambda group: group[0].prompt)
         self._joining = [row for group in groups for row in group]
         wanted = [Wanted(group[0].prompt, len(group[0].prompt) - 1, whole=True) for group in groups]
         for found in self._body.hidden(wanted):
@@ -251,6 +258,16 @@ class ContinuousGenerator:
         self._spend(self._joining, started)
         self._joining = []
         self._retire(ended)
+
+    def _fitting(self) -> Iterator[list[Row]]:
+        """Take from the waiting samples, in their order, as many as there is room for; one request always fits."""
+        rows, reach = len(self._rows), max((row.reach for row in self._rows), default=0)
+        while self._waiting and rows < self.batch_size:
+            group = self._waiting[0]
+            rows, reach = rows + len(group), max(reach, group[0].reach)
+            if rows > len(group) and rows * reach > self.row_tokens:
+                return
+            yield self._waiting.popleft()
 
     def _step(self, ended: list[Row]) -> None:
         """One more token for every row."""

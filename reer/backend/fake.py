@@ -6,6 +6,7 @@ a search has something to find.
 """
 
 import asyncio
+import functools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -81,8 +82,8 @@ class FakeScorer:
 
     def _score(self, request: ScoreRequest) -> Scored:
         before, answer = _text(request.ids[: request.start]), _text(request.ids[request.start : request.end])
-        wanted = set(words(answer))
-        known = len(wanted & set(words(before))) / max(1, len(wanted))
+        wanted = _distinct_words(answer)
+        known = len(wanted.intersection(words(before))) / max(1, len(wanted))
         noise = int(digest(before, answer)[:8], 16) / 2**32
         tokens = request.end - request.start
         nll = 2.8 - 1.6 * known + 0.2 * noise
@@ -91,13 +92,23 @@ class FakeScorer:
 
 
 def _text(ids: Sequence[int]) -> str:
-    return bytes(token for token in ids if token != _END).decode(errors="replace")
+    return bytes(filter(_END.__gt__, ids)).decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=256)
+def _distinct_words(text: str) -> frozenset[str]:
+    return frozenset(words(text))
+
+
+@functools.lru_cache(maxsize=256)
+def _vocabulary(prompt: str) -> list[str]:
+    return sorted(word for word in _distinct_words(prompt) if len(word) > 4) or ["nothing"]
 
 
 def _made_up(prompt: str, request: GenerateRequest, seed: int) -> str:
     """Sentences of a plan made of the prompt's words, in the form that the request expects."""
     draw = random.Random(seed)
-    vocabulary = sorted({word for word in words(prompt) if len(word) > 4}) or ["nothing"]
+    vocabulary = _vocabulary(prompt)
 
     def sentence() -> str:
         return f"{draw.choice(_OPENINGS)} {' and '.join(draw.choices(vocabulary, k=draw.randint(3, 8)))}."

@@ -1,6 +1,7 @@
 """A running batch: who joins, ends or makes room changes nobody's text. (What both generators do: test_hf.py.)"""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,6 +87,23 @@ def test_what_prompts_share_with_earlier_ones_is_not_run_again(config):
     assert one.usage.reused_tokens == 0
     assert two.usage.reused_tokens >= len(generator.tokenizer.encode(same))
     assert two.usage.prefilled_tokens + two.usage.reused_tokens == len(prompt_ids(generator.tokenizer, second))
+
+
+def test_long_samples_are_drawn_by_fewer_at_once_and_come_out_the_same(config, monkeypatch):
+    requests = [asked(n) for n in range(14)]
+    expected = drawn(ContinuousGenerator.load(config), requests)
+    generator = ContinuousGenerator.load(replace(config, row_tokens=150))
+    whole, seen = generator._forward, []
+
+    def watched(tokens):
+        rows = generator._rows
+        seen.append((len({id(row.request) for row in rows}), len(rows) * max(row.reach for row in rows)))
+        return whole(tokens)
+
+    monkeypatch.setattr(generator, "_forward", watched)
+    assert texts(drawn(generator, requests)) == texts(expected)
+    assert all(at_once == 1 or tokens <= 150 for at_once, tokens in seen)
+    assert max(tokens for _, tokens in seen) > 150, "no request was too large for the room"
 
 
 def test_out_of_memory_begins_again_with_fewer_and_draws_the_same(config, monkeypatch, caplog):
