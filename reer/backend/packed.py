@@ -28,6 +28,9 @@ TOLERANCE = {"float32": 1e-2, "bfloat16": 0.5, "float16": 0.1}
 AHEAD = 256
 """Tokens kept past what a sequence shares: the edited segment, with which the next step's sequences will begin."""
 
+CPU_FLASH = "_scaled_dot_product_flash_attention_for_cpu"
+"""The ATen operator behind attention on a CPU; unlike the public function it tells the weights' sum, too."""
+
 Ids = tuple[int, ...]
 
 
@@ -51,6 +54,15 @@ class Run:
     """Where it lies in the forward that computes it."""
     layers: list[tuple["Tensor", "Tensor"]] = field(default_factory=list)
     """Keys and values [heads, tokens, width] by layer."""
+
+    def hold(self, key: "Tensor", value: "Tensor", layer: int, layers: int) -> None:
+        """Copy a layer's keys and values. One piece of memory holds all layers: many small ones that stay, made
+        between large ones that go, would keep the memory of the large ones from being given back."""
+        if not self.layers:
+            parts = (part.new_empty(layers, *part.shape) for part in (key, value))
+            self.layers = list(zip(*parts, strict=True))
+        for held, part in zip(self.layers[layer], (key, value), strict=True):
+            held.copy_(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +288,7 @@ def _attend(
     for run in packed:
         if run.continued:
             own = slice(run.at, run.at + len(run.ids))
-            run.layers.append((key[0, :, own].clone(), value[0, :, own].clone()))
+            run.hold(key[0, :, own], value[0, :, own], module.layer_idx, module.config.num_hidden_layers)
     for run in packed:
         own = slice(run.at, run.at + len(run.ids))
         output[own] = _attend_run(query[:, :, own], key[:, :, own], value[:, :, own], run, module.layer_idx, scaling)
@@ -296,17 +308,44 @@ def _attend_run(
     import torch
     from torch.nn.attention.bias import causal_lower_right
 
-    before = [(*run_before.layers[layer], length) for run_before, length in run.path.pieces]
-    keys = torch.cat([*(k[None, :, :length] for k, _, length in before), key], dim=2)
-    values = torch.cat([*(v[None, :, :length] for _, v, length in before), value], dim=2)
+    scaled_dot_product = torch.nn.functional.scaled_dot_product_attention
     groups = query.shape[1] // key.shape[1]
-    mask = causal_lower_right(query.shape[2], keys.shape[2]) if before and query.shape[2] > 1 else None
-    states = torch.nn.functional.scaled_dot_product_attention(
-        query,
-        keys.repeat_interleave(groups, dim=1),
-        values.repeat_interleave(groups, dim=1),
-        attn_mask=mask,
-        is_causal=not before,
-        scale=scaling,
-    )
+    own = key, value
+    if not run.path.pieces:
+        states = scaled_dot_product(query, *_repeated(own, groups), is_causal=True, scale=scaling)
+    else:
+        pieces = [(before.layers[layer], length) for before, length in run.path.pieces]
+        path = tuple(torch.cat([held[part][None, :, :n] for held, n in pieces], dim=2) for part in (0, 1))
+        if query.device.type == "cpu" and hasattr(torch.ops.aten, CPU_FLASH):
+            states = _in_two_parts(query, path, own, scaling)
+        else:
+            both = [torch.cat(parts, dim=2) for parts in zip(path, own, strict=True)]
+            mask = causal_lower_right(query.shape[2], both[0].shape[2]) if query.shape[2] > 1 else None
+            states = scaled_dot_product(query, *_repeated(both, groups), attn_mask=mask, scale=scaling)
     return states[0].transpose(0, 1)
+
+
+def _repeated(keys_and_values: Sequence["Tensor"], groups: int) -> list["Tensor"]:
+    return [part.repeat_interleave(groups, dim=1) for part in keys_and_values]
+
+
+def _in_two_parts(
+    query: "Tensor", path: Sequence["Tensor"], own: Sequence["Tensor"], scaling: float | None
+) -> "Tensor":
+    """Attention to the path and, causally, to what is new, joined by how much each of them weighs.
+
+    On a CPU, torch has no kernel for a causal mask that is longer than wide: it would make one, and compute what it
+    hides. Neither part needs a mask.
+    """
+    import torch
+
+    flash = getattr(torch.ops.aten, CPU_FLASH)
+    heads = own[0].shape[1]
+    # [query heads of a key head, key heads, tokens, width]: keys and values are not copied for each of them
+    query = query[0].unflatten(0, (heads, -1)).transpose(0, 1)
+    path, own = ([part.expand(len(query), -1, -1, -1) for part in parts] for parts in (path, own))
+    before, weight_before = flash(query, *path, is_causal=False, scale=scaling)
+    new, weight_new = flash(query, *own, is_causal=True, scale=scaling)
+    share = torch.sigmoid(weight_before - weight_new).unsqueeze(-1)
+    joined = torch.lerp(new.float(), before.float(), share.float()).to(query.dtype)
+    return joined.transpose(0, 1).flatten(0, 1)[None]
