@@ -70,7 +70,7 @@ class HFBackendConfig(BackendConfig):
     row_tokens: int = 65536
     """Room for their keys and values: samples times the length that the longest may reach; fewer are drawn together
     where it does not suffice (a token takes 45 KiB of SmolLM2, 144 KiB of Qwen3-8B)."""
-    token_budget: int = 4096
+    token_budget: int = 2048
     """New tokens that the scorer runs through the model at once; halved where the memory does not suffice."""
     score_cache: bool = False
     """Remember scores across runs, by content hash of weights, dtype and ids (in ~/.cache/reer/cache.db)."""

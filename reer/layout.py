@@ -5,6 +5,7 @@ prompt | thinking | answer | end. The answer is tokenised on its own, so its tok
 Knows a tokenizer only through `types.Tokenizer`; knows nothing of models.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from reer.prompts import load_instruction
 from reer.types import Message, ScoreRequest, Tokenizer
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+KEPT = 256
+"""Queries and answers whose ids are remembered: they come again with every candidate."""
 _TAG = re.compile(r"</?(?:think|answer)>")
 
 
@@ -100,11 +103,13 @@ class Layout:
         self.frame = FRAMES[name]
         self.tokenizer = tokenizer
         self.user_turn = user_turn
+        self._chat = functools.lru_cache(KEPT)(lambda turn: tokenizer.chat([Message("user", turn)]))
+        self._encode = functools.lru_cache(KEPT)(tokenizer.encode)
 
     def prompt(self, query: str) -> tuple[int, ...]:
         """Ids up to where the assistant begins to write: the model's own template over the user turn alone."""
         self.check("query", query)
-        return self.tokenizer.chat([Message("user", self.user_turn(query))])
+        return self._chat(self.user_turn(query))
 
     def encode(self, query: str, thinking: str | None, answer: str) -> Encoded:
         """Ids of one example; `thinking=None` puts the answer right after the prompt, with no think block.
@@ -113,12 +118,13 @@ class Layout:
             LayoutError: a text is empty, or holds NUL bytes, tags of the layout, or control tokens of the model.
         """
         self.check("answer", answer)
-        encode = self.tokenizer.encode
+        encode = self._encode
         prompt = self.prompt(query)
         block: tuple[int, ...] = ()
         if thinking is not None:
             self.check("thinking", thinking)
-            block = encode(self.frame.before_thinking) + encode(thinking) + encode(self.frame.after_thinking)
+            new = self.tokenizer.encode(thinking)
+            block = encode(self.frame.before_thinking) + new + encode(self.frame.after_thinking)
         opening = prompt + block + _maybe(encode, self.frame.before_answer)
         body = encode(answer)
         closing = (*_maybe(encode, self.frame.after_answer), self.tokenizer.end_of_turn)

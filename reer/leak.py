@@ -50,24 +50,35 @@ def measure(thinking: str, answer: str, ngram: int = 3) -> Leak:
 
 
 @functools.lru_cache(maxsize=256)
-def _of_answer(answer: str, ngram: int) -> tuple[Sequence[str], set[tuple[str, ...]]]:
-    """Its words and n-grams, which every candidate is compared with."""
+def _of_answer(answer: str, ngram: int) -> tuple["Spelled", set[tuple[str, ...]]]:
+    """What every candidate is compared with."""
     source = words(answer)
-    return source, ngrams(source, ngram)
+    return Spelled(source), ngrams(source, ngram)
 
 
 def ngrams(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
     return set(zip(*(tokens[i:] for i in range(n)), strict=False))
 
 
-def longest_run(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common contiguous run."""
-    letters = {word: chr(n) for n, word in enumerate(dict.fromkeys([*a, *b]))}  # for the fast search of strings
-    copy, source = ("".join(map(letters.__getitem__, words)) for words in (a, b))
-    longest = 0
-    for end in range(1, len(copy) + 1):
+class Spelled:
+    """Words as a string with one character for each, which Python searches much faster."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._letters = {token: chr(n) for n, token in enumerate(dict.fromkeys(tokens), start=1)}
+        self.text = self.spell(tokens)
+
+    def spell(self, tokens: Sequence[str]) -> str:
+        """Other words in the same letters; NUL for those it does not hold."""
+        letter = self._letters.get
+        return "".join([letter(token, "\0") for token in tokens])
+
+
+def longest_run(copy: Sequence[str], source: Spelled) -> int:
+    """Length of the longest contiguous run of words that stands in both."""
+    spelled, longest = source.spell(copy), 0
+    for end in range(1, len(spelled) + 1):
         # A run that ends here is at most one longer than the longest before it.
-        if copy[end - longest - 1 : end] in source:
+        if spelled[end - longest - 1 : end] in source.text:
             longest += 1
     return longest
 

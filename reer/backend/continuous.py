@@ -134,7 +134,7 @@ class ContinuousGenerator:
         max_length: int,
         batch_size: int = 32,
         row_tokens: int = 65536,
-        token_budget: int = 4096,
+        token_budget: int = 2048,
         kept_tokens: int = 16384,
     ) -> None:
         """See `config.HFBackendConfig` for the sizes.

@@ -92,7 +92,7 @@ class FakeScorer:
 
 
 def _text(ids: Sequence[int]) -> str:
-    return bytes(filter(_END.__gt__, ids)).decode(errors="replace")
+    return bytes([token for token in ids if token != _END]).decode(errors="replace")
 
 
 @functools.lru_cache(maxsize=256)

@@ -84,7 +84,7 @@ class PackedScorer:
         tokenizer: Tokenizer,
         *,
         max_length: int,
-        token_budget: int = 4096,
+        token_budget: int = 2048,
         kept_tokens: int = 16384,
     ) -> None:
         """`token_budget` and `kept_tokens`: see `config.HFBackendConfig`.
