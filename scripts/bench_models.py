@@ -12,9 +12,13 @@ SHAPES = {
     "qwen3-8b": {
         "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
         "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": False,
-    }
+    },
+    "qwen3-0.6b": {
+        "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True,
+    },
 }  # fmt: skip
-"""Of the model's own config.json."""
+"""Of the models' own config.json."""
 
 
 class BareTokenizer:
@@ -37,7 +41,8 @@ class BareTokenizer:
     eos_token_id = 0
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        return " ".join(map(str, ids))
+        """Sentences of made-up words, so that a search finds something to work on."""
+        return " ".join(f"w{token}." if token % 8 == 0 else f"w{token}" for token in ids)
 
 
 def random_model(shape: str, dtype: str, device: str):
