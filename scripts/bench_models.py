@@ -1,10 +1,13 @@
 """What the bench_* scripts share: models of a given shape without weights or vocabulary, and the plain forward."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from reer.backend.models import load_model, load_tokenizer
+from reer.config import ModelConfig
 from reer.types import Message, ScoreRequest
 
 TEXTS = Path(__file__).parents[1] / "reer/data/pairs.jsonl"
@@ -43,6 +46,13 @@ class BareTokenizer:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Sentences of made-up words, so that a search finds something to work on."""
         return " ".join(f"w{token}." if token % 8 == 0 else f"w{token}" for token in ids)
+
+
+def load(args: argparse.Namespace, config: ModelConfig):
+    """The model and tokenizer that --model or --shape names."""
+    if args.shape:
+        return random_model(args.shape, args.dtype, args.device), BareTokenizer()
+    return load_model(config), load_tokenizer(config)
 
 
 def random_model(shape: str, dtype: str, device: str):

@@ -173,21 +173,22 @@ class VLLMGenerator:
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         """See `types.Generator`."""
-        return await asyncio.gather(
-            *(asyncio.gather(*(self._sample(r, n) for n in range(len(r.seeds)))) for r in requests)
-        )
+        return await asyncio.gather(*(self._samples(request) for request in requests))
 
-    async def _sample(self, request: GenerateRequest, n: int) -> Response:
+    async def _samples(self, request: GenerateRequest) -> list[Response]:
         ids = prompt_ids(self.tokenizer, request)
         if len(ids) + request.max_tokens > self.max_length:
             raise BackendError(f"prompt of {len(ids)} tokens leaves no room to generate")
+        return await asyncio.gather(*(self._sample(request, ids, seed) for seed in request.seeds))
+
+    async def _sample(self, request: GenerateRequest, ids: Sequence[int], seed: int) -> Response:
         started = time.perf_counter()
         output = await self._engine.run(
             ids,
             temperature=request.temperature,
             top_p=request.top_p,
             max_tokens=request.max_tokens,
-            seed=request.seeds[n] % 2**63,
+            seed=seed % 2**63,
             stop=list(request.stop) or None,
             stop_token_ids=[self.tokenizer.end_of_turn],
         )
