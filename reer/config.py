@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
-    "thinking_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats", "max_length",
+    "thinking_tokens", "max_new_tokens", "global_batch", "patience", "processes", "sequence_parallel", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats", "max_length",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 
@@ -263,13 +263,31 @@ class ExecutorConfig:
 
 
 @dataclass(kw_only=True)
+class SamplesConfig:
+    """What the model writes on held-out queries at each evaluation during training."""
+
+    count: int = 0
+    """Queries; 0 writes nothing."""
+    max_new_tokens: int = 1024
+    temperature: float = 0.7
+    top_p: float = 0.95
+
+
+@dataclass(kw_only=True)
 class TrainerConfig:
     """Supervised fine-tuning."""
 
     args: dict[str, Any] = field(default_factory=dict)
-    """Passed to trl.SFTConfig, which validates them."""
+    """Passed to trl.SFTConfig, which validates them; `model_init_kwargs` among them (attn_implementation, ...)."""
+    global_batch: int | None = None
+    """Examples per optimiser step, over all processes; gradient accumulation follows from it. With packing, as many
+    packs as hold about so many examples. null: per_device_train_batch_size x gradient_accumulation_steps x processes."""
     held_out: int = 0
-    """Trajectories kept out of training to measure the loss on."""
+    """Trajectories kept out of training; NLL(y|x, z) and NLL(z|x) are measured on them at each evaluation
+    (`args.eval_strategy`) and of the saved model."""
+    patience: int | None = None
+    """Stop after so many evaluations in a row without a lower NLL(y|x, z), and keep the best checkpoint."""
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
 
 
 @dataclass(kw_only=True)
@@ -277,9 +295,31 @@ class PeftConfig:
     """Adapters; without a method the whole model is trained."""
 
     method: str | None = None
-    """null or lora."""
+    """null, lora or qlora (LoRA on a model in 4 bits)."""
     args: dict[str, Any] = field(default_factory=dict)
     """Passed to peft.LoraConfig, which validates them."""
+    quantization: dict[str, Any] = field(default_factory=dict)
+    """qlora: passed to transformers.BitsAndBytesConfig, which validates them."""
+    merge: bool = True
+    """Write the model with the adapter in its weights; false: the adapter alone, to be loaded on top of the base."""
+
+
+@dataclass(kw_only=True)
+class DeepSpeedConfig:
+    """DeepSpeed, or none."""
+
+    config: dict[str, Any] | None = None
+    """DeepSpeed's own JSON, which DeepSpeed validates; its "auto" values are filled from trainer.args."""
+    sequence_parallel: int = 1
+    """Processes that share one sequence (Ulysses, arXiv 2309.14509)."""
+
+
+@dataclass(kw_only=True)
+class LaunchConfig:
+    """On how many processes a stage runs; changes no result where trainer.global_batch is given."""
+
+    processes: int = 1
+    """In all, over all machines. More than one are started here, unless torchrun or accelerate has started them."""
 
 
 @dataclass(kw_only=True)
@@ -385,6 +425,8 @@ class SftConfig(RunConfig):
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     peft: PeftConfig = field(default_factory=PeftConfig)
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
 
 @dataclass(kw_only=True)
