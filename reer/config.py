@@ -33,7 +33,10 @@ class DataConfig:
     limit: int | None = None
     """Use only the first so many rows; raising it extends a run."""
     trajectories: str = "???"
-    """Trajectories to train on."""
+    """Trajectories to train on (JSONL or Parquet)."""
+    variant: str = "final"
+    """What of them is trained on: final (the thinking the search ended with), first (the one it began with), or
+    answer_only (no thinking at all)."""
 
 
 @dataclass(kw_only=True)
@@ -282,6 +285,8 @@ class TrainerConfig:
     global_batch: int | None = None
     """Examples per optimiser step, over all processes; gradient accumulation follows from it. With packing, as many
     packs as hold about so many examples. null: per_device_train_batch_size x gradient_accumulation_steps x processes."""
+    max_dropped: float = 0.05
+    """Largest share of trajectories that may be dropped as longer than the context; above it nothing is trained."""
     held_out: int = 0
     """Trajectories kept out of training; NLL(y|x, z) and NLL(z|x) are measured on them at each evaluation
     (`args.eval_strategy`) and of the saved model."""
@@ -420,6 +425,8 @@ class SynthesizeConfig(RunConfig):
 class SftConfig(RunConfig):
     """What reer-sft reads."""
 
+    audit: bool = False
+    """Show a few examples token by token, with what is supervised, and stop."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)

@@ -1,11 +1,12 @@
 """From a trajectories file to token ids and the mask of what is supervised.
 
 Ids and masks come from `reer.layout` alone, so training sees exactly what the search scored. A broken row is set
-aside with its file, row number and reason; an example that is too long is dropped and counted, never cut.
-Knows nothing of trainers and models.
+aside with its file, row number and reason; an example that is too long is dropped and counted, never cut, and if too
+many are, nothing is trained. Knows nothing of trainers and models.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,9 @@ from reer.layout import Encoded, Layout
 from reer.manifest import seed_of
 from reer.pairs import Quarantined
 
-TEXTS = ("query", "thinking", "answer")
+VARIANTS = ("final", "first", "answer_only")
+"""Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
+_COLUMNS = ("id", "query", "thinking", "answer", "first", "source", "licence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class Prepared:
     too_long: list[str] = field(default_factory=list)
     """Ids of the examples dropped because they exceed the longest sequence."""
     quarantined: list[Quarantined] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of every example that could be encoded, the dropped ones among them."""
 
 
 def find(trajectories: str) -> Path:
@@ -48,27 +53,43 @@ def find(trajectories: str) -> Path:
     return path
 
 
-def prepare(path: Path, layout: Layout, max_length: int) -> Prepared:
-    """Read trajectories.jsonl and encode every usable row.
+def prepare(path: Path, layout: Layout, max_length: int, variant: str = "final") -> Prepared:
+    """Read trajectories.jsonl or .parquet and encode every usable row; `max_length` in tokens.
 
     Raises:
+        ConfigError: an unknown variant.
         DataError: the file cannot be read, or holds no row that can be trained on.
     """
+    if variant not in VARIANTS:
+        raise ConfigError(f"data.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
     prepared = Prepared()
     for number, line in _lines(path):
         try:
-            example = _encode(_row(line), layout)
+            example = _encode(_row(line), layout, variant)
         except (DataError, LayoutError) as error:
             text = line.decode("utf-8", errors="replace").strip()
             prepared.quarantined.append(Quarantined(path.name, number, str(error), text))
             continue
-        if len(example.encoded.ids) > max_length:
+        prepared.lengths.append(len(example.encoded.ids))
+        if prepared.lengths[-1] > max_length:
             prepared.too_long.append(example.id)
         else:
             prepared.examples.append(example)
     if not prepared.examples:
         raise DataError(_nothing_left(path, prepared, max_length))
     return prepared
+
+
+def refuse_dropped(prepared: Prepared, max_length: int, share: float) -> None:
+    """Raises: DataError: more than this share of the encodable examples is too long to be trained on."""
+    dropped, total = len(prepared.too_long), len(prepared.lengths)
+    if dropped > share * total:
+        needed = sorted(prepared.lengths)[total - math.floor(share * total) - 1]
+        raise DataError(
+            f"{dropped} of {total} trajectories ({dropped / total:.1%}) exceed {max_length} tokens, more than "
+            f"trainer.max_dropped={share} lets go: give them room (trainer.args.max_length={needed}, "
+            f"{max(prepared.lengths)} for all) or raise trainer.max_dropped"
+        )
 
 
 def split(
@@ -116,22 +137,43 @@ def count(examples: Sequence[TrainingExample]) -> tuple[int, int]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Non-empty lines and their numbers from 1, with a progress bar where that takes more than two seconds."""
+    """Rows as JSON and their numbers from 1, with a progress bar where that takes more than two seconds."""
+    try:
+        yield from (_parquet_lines if path.suffix == ".parquet" else _jsonl_lines)(path)
+    except OSError as error:
+        raise DataError(f"data.trajectories={path} cannot be read: {error.strerror or error}") from error
+
+
+def _jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    from tqdm import tqdm
+
+    size = path.stat().st_size
+    with (
+        path.open("rb") as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc="reading trajectories", delay=2, leave=False) as bar,
+    ):
+        for number, line in enumerate(file, start=1):
+            bar.update(len(line))
+            if line.strip():
+                yield number, line
+
+
+def _parquet_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Only the columns that training needs: the steps of a search are most of the file."""
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
     from tqdm import tqdm
 
     try:
-        with (
-            path.open("rb") as file,
-            tqdm(
-                total=path.stat().st_size, unit="B", unit_scale=True, desc="reading trajectories", delay=2, leave=False
-            ) as bar,
-        ):
-            for number, line in enumerate(file, start=1):
-                bar.update(len(line))
-                if line.strip():
-                    yield number, line
-    except OSError as error:
-        raise DataError(f"data.trajectories={path} cannot be read: {error.strerror or error}") from error
+        file = pq.ParquetFile(path)
+    except ArrowInvalid as error:
+        raise DataError(f"data.trajectories={path} is no Parquet file: {error}") from error
+    columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+    batches = file.iter_batches(batch_size=256, columns=columns)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    total = file.metadata.num_rows
+    for number, row in enumerate(tqdm(rows, total=total, desc="reading trajectories", delay=2, leave=False), start=1):
+        yield number, json.dumps(row, ensure_ascii=False, default=str).encode()
 
 
 def _row(line: bytes) -> dict[str, Any]:
@@ -143,20 +185,13 @@ def _row(line: bytes) -> dict[str, Any]:
         raise DataError(f"broken JSON: {error.msg} (column {error.colno})") from error
     if not isinstance(row, dict):
         raise DataError("not a JSON object")
-    for key in TEXTS:
-        if key not in row:
-            raise DataError(f"'{key}' is missing")
-        if not isinstance(row[key], str):
-            raise DataError(f"'{key}' is {type(row[key]).__name__}, not text")
-        try:
-            row[key].encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"'{key}' holds half a character (\\u{ord(row[key][error.start]):04x})") from error
     return row
 
 
-def _encode(row: dict[str, Any], layout: Layout) -> TrainingExample:
-    query, thinking, answer = (row[key] for key in TEXTS)
+def _encode(row: dict[str, Any], layout: Layout, variant: str) -> TrainingExample:
+    query = _text(row, "query")
+    thinking = None if variant == "answer_only" else _text(row, "first.thinking" if variant == "first" else "thinking")
+    answer = _text(row, "answer")
     return TrainingExample(
         id=str(row.get("id") or seed_of(query, answer)),
         encoded=layout.encode(query, thinking, answer),
@@ -165,11 +200,28 @@ def _encode(row: dict[str, Any], layout: Layout) -> TrainingExample:
     )
 
 
+def _text(row: dict[str, Any], key: str) -> str:
+    """The text under a key; a dot leads into an object."""
+    value: Any = row
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise DataError(f"'{key}' is missing")
+        value = value[part]
+    if not isinstance(value, str):
+        raise DataError(f"'{key}' is {type(value).__name__}, not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"'{key}' holds half a character (\\u{ord(value[error.start]):04x})") from error
+    return value
+
+
 def _nothing_left(path: Path, prepared: Prepared, max_length: int) -> str:
     if prepared.too_long:
         return (
             f"data.trajectories={path} has no usable row: {len(prepared.too_long)} exceed {max_length} tokens "
-            f"(trainer.args.max_length or model.max_length), {len(prepared.quarantined)} are broken"
+            f"(trainer.args.max_length or model.max_length; the shortest has {min(prepared.lengths)}), "
+            f"{len(prepared.quarantined)} are broken"
         )
     if prepared.quarantined:
         first = prepared.quarantined[0]

@@ -16,7 +16,7 @@ from reer.layout import Layout, build_layout
 from reer.manifest import write_json, write_text
 
 from .arguments import adapter_arguments, max_length, one_gpu, optimiser_steps, trainer_arguments
-from .data import Prepared, TrainingExample, count, find, prepare, split, to_rows
+from .data import Prepared, TrainingExample, count, find, prepare, refuse_dropped, split, to_rows
 from .record import is_finished, refuse_other_data, report, summarise, write_inputs
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def run(config: SftConfig) -> int:
     from reer.backend.models import load_tokenizer
 
     layout = build_layout(config.layout, load_tokenizer(config.model))
-    prepared = prepare(trajectories, layout, max_length(config))
+    prepared = prepare(trajectories, layout, max_length(config), config.data.variant)
+    refuse_dropped(prepared, max_length(config), config.trainer.max_dropped)
     training, held_out = split(prepared.examples, config.trainer.held_out, config.seed)
     if config.dry_run:
         return estimate(config, prepared, training, held_out)

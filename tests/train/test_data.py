@@ -2,13 +2,15 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reer.backend.models import load_tokenizer
 from reer.config import ModelConfig
 from reer.errors import ConfigError, DataError
 from reer.layout import Layout
 from reer.types import Example
-from train.data import find, prepare, split, to_rows
+from train.data import VARIANTS, Prepared, find, prepare, refuse_dropped, split, to_rows
 
 THINK = "I will begin with a picture.\n\nThen, 慢慢地, I turn it 🐕 around."
 
@@ -97,6 +99,89 @@ def test_files_that_cannot_be_used_are_named(layout: Layout, tmp_path: Path) -> 
         prepare(path, layout, 8)
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         prepare(tmp_path, layout, 8)
+    path = path.rename(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="none.parquet is no Parquet file"):
+        prepare(path, layout, 8)
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.24, True), (0.25, False)])
+def test_training_is_refused_when_too_many_answers_would_be_lost(
+    layout: Layout, trajectories: Path, share: float, refused: bool
+) -> None:
+    lengths = sorted(map(_length, prepare(trajectories, layout, 10_000).examples))
+    limit = lengths[-1] - 1
+    prepared = prepare(trajectories, layout, limit)  # one of four is longer
+    if not refused:
+        refuse_dropped(prepared, limit, share)
+        return
+    sentence = rf"1 of 4 trajectories \(25.0%\) exceed {limit} tokens, .*trainer.args.max_length={lengths[-1]},"
+    with pytest.raises(DataError, match=sentence):
+        refuse_dropped(prepared, limit, share)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30), limit=st.integers(1, 60), share=st.floats(0, 0.99)
+)
+def test_the_room_that_is_named_is_the_least_that_suffices(lengths: list[int], limit: int, share: float) -> None:
+    def lost(room: int) -> int:
+        return sum(length > room for length in lengths)
+
+    prepared = Prepared(too_long=["id"] * lost(limit), lengths=lengths)
+    if lost(limit) <= share * len(lengths):
+        refuse_dropped(prepared, limit, share)
+        return
+    with pytest.raises(DataError) as refusal:
+        refuse_dropped(prepared, limit, share)
+    needed = int(str(refusal.value).partition("max_length=")[2].partition(",")[0])
+    assert lost(needed) <= share * len(lengths) < lost(needed - 1)
+
+
+def test_variants_differ_in_the_thinking_alone(layout: Layout, trajectories: Path, pairs: list[Example]) -> None:
+    rows = [json.loads(line) for line in trajectories.read_text(encoding="utf-8").splitlines()]
+    rows = [{**row, "first": {"thinking": f"First {row['id']}.", "segments": []}} for row in rows]
+    trajectories.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for n, pair in enumerate(pairs):
+        found = {variant: prepare(trajectories, layout, 512, variant).examples[n].encoded for variant in VARIANTS}
+        assert found == {
+            "final": layout.encode(pair.query, THINK, pair.answer),
+            "first": layout.encode(pair.query, f"First {pair.id}.", pair.answer),
+            "answer_only": layout.encode(pair.query, None, pair.answer),
+        }
+        (row,) = to_rows(
+            prepare(trajectories, layout, 512, "answer_only").examples[n : n + 1], layout.tokenizer.end_of_turn
+        )
+        supervised = [i for i, m in zip(row["input_ids"], row["completion_mask"], strict=True) if m]
+        assert layout.tokenizer.hf.decode(supervised) == f"{pair.answer}<|im_end|>"  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="data.variant=last is unknown: choose one of final, first, answer_only"):
+        prepare(trajectories, layout, 512, "last")
+
+
+def test_a_variant_asks_only_for_the_texts_it_uses(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"query": "q", "answer": "a"}\n')
+    assert prepare(path, layout, 512, "answer_only").examples[0].encoded == layout.encode("q", None, "a")
+    with pytest.raises(DataError, match="no usable row; row 1: 'thinking' is missing"):
+        prepare(path, layout, 512)
+    with pytest.raises(DataError, match="no usable row; row 1: 'first.thinking' is missing"):
+        prepare(path, layout, 512, "first")
+
+
+def test_a_parquet_file_gives_what_the_jsonl_file_gives(layout: Layout, trajectories: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from reer.trajectories import arrow_schema
+
+    rows = [json.loads(line) for line in trajectories.read_text(encoding="utf-8").splitlines()]
+    rows = [{**row, "first": {"thinking": "A first plan.", "segments": []}, "steps": []} for row in rows]
+    trajectories.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    table = trajectories.with_suffix(".parquet")
+    pq.write_table(pa.Table.from_pylist([*rows, {"id": "no answer"}], schema=arrow_schema()), table)
+    for variant in VARIANTS:
+        prepared = prepare(table, layout, 512, variant)
+        assert prepared.examples == prepare(trajectories, layout, 512, variant).examples
+        (bad,) = prepared.quarantined
+        assert (bad.file, bad.row, bad.reason) == ("trajectories.parquet", 5, "'query' is NoneType, not text")
 
 
 def test_held_out_depends_on_seed_and_ids_not_on_order(layout: Layout, trajectories: Path) -> None:

@@ -249,7 +249,9 @@ def test_dry_run_counts_what_training_does_and_writes_nothing(
 def test_left_out_rows_are_counted_and_named(make_config: Make, trajectories: Path, tmp_path: Path) -> None:
     with trajectories.open("a") as file:
         file.write("{\n" + json.dumps({"id": "long", "query": "q", "thinking": "t", "answer": "word " * 600}) + "\n")
-    assert run(make_config()) == 2
+    config = make_config()
+    config.trainer.max_dropped = 0.2
+    assert run(config) == 2
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["examples"], summary["dropped"], summary["quarantined"]) == (4, {"too_long": 1}, 1)
     left_out = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
@@ -257,7 +259,7 @@ def test_left_out_rows_are_counted_and_named(make_config: Make, trajectories: Pa
         ("quarantined", 5, None),
         ("dropped", None, "long"),
     ]
-    assert run(make_config()) == 2
+    assert run(config) == 2
 
 
 @pytest.mark.parametrize(
