@@ -7,7 +7,8 @@ Never imports torch: `reer-synthesize --help` answers at once.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +20,8 @@ T = TypeVar("T")
 
 _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
-    "thinking_tokens", "max_new_tokens", "global_batch", "patience", "processes", "sequence_parallel", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats", "max_length",
+    "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
+    "max_length", "global_batch", "patience", "processes", "sequence_parallel",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 
@@ -284,7 +286,7 @@ class TrainerConfig:
     """Passed to trl.SFTConfig, which validates them; `model_init_kwargs` among them (attn_implementation, ...)."""
     global_batch: int | None = None
     """Examples per optimiser step, over all processes; gradient accumulation follows from it. With packing, as many
-    packs as hold about so many examples. null: per_device_train_batch_size x gradient_accumulation_steps x processes."""
+    packs as hold about so many. null: per_device_train_batch_size x gradient_accumulation_steps x processes."""
     max_dropped: float = 0.05
     """Largest share of trajectories that may be dropped as longer than the context; above it nothing is trained."""
     held_out: int = 0
@@ -488,6 +490,21 @@ def load(config: DictConfig, view: type[T]) -> T:
         raise ConfigError(one_line(error)) from error
     _refuse_nothing(values)
     return view(**values)
+
+
+def load_frozen(path: Path, view: type[T]) -> T:
+    """The config that a stage froze in its run folder, as the plain dataclasses it was made from.
+
+    For views without engines: their schemas are chosen by Hydra's groups.
+
+    Raises:
+        ConfigError: the file is missing, or is no such config.
+    """
+    try:
+        frozen = OmegaConf.merge(OmegaConf.structured(view), OmegaConf.load(path))
+        return cast(T, OmegaConf.to_object(frozen))
+    except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
 
 
 def _refuse_nothing(values: dict[str, Any]) -> None:

@@ -5,11 +5,13 @@ quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. Know
 """
 
 import difflib
+import fcntl
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -27,7 +29,7 @@ C = TypeVar("C", bound=RunConfig)
 DONE, MISTAKE, PARTIAL, INTERRUPTED = 0, 1, 2, 130
 
 FREE = (
-    "dry_run", "run_dir", "name", "executor", "tracking", "filter",
+    "dry_run", "run_dir", "name", "executor", "tracking", "filter", "launch", "audit",
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
     "row_tokens", "token_budget", "kept_tokens", "score_cache",
 )  # fmt: skip
@@ -88,6 +90,21 @@ def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
     except OSError as error:
         raise RunDirError(f"run_dir={folder} cannot be written: {error.strerror or error}") from error
     return folder
+
+
+@contextmanager
+def exclusive(run_dir: Path) -> Iterator[None]:
+    """Hold a run folder against other processes; released when this one ends, however it does.
+
+    Raises:
+        RunDirError: another process holds it, or it cannot be written.
+    """
+    try:
+        with (run_dir / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise RunDirError(f"{run_dir}: another process is working in this run folder") from error
 
 
 def _refuse_other_results(path: Path, old: Any, new: Any) -> None:

@@ -1,23 +1,46 @@
-"""From config to the arguments of trl and peft, whose own classes validate them.
+"""From config to the arguments of trl, peft, bitsandbytes and DeepSpeed, whose own classes validate them.
 
-What the stage itself decides (folders, seed, mask, precision, device) cannot be set through `trainer.args`.
+What the stage itself decides (folders, seed, mask, precision, device, accumulation) cannot be set through
+`trainer.args`. Knows the owners of the arguments; knows nothing of models and data but their number.
 """
 
+import copy
 import difflib
 import logging
 import math
 import os
 import warnings
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reer.config import PeftConfig, SftConfig, one_line
+from reer.config import DeepSpeedConfig, PeftConfig, SftConfig, one_line
 from reer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from accelerate.parallelism_config import ParallelismConfig
     from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
     from trl import SFTConfig
+
+BEST = "eval_answer_loss"
+"""What the trainer calls NLL(y|x, z) on the held-out trajectories."""
+_OWN_INIT = {"dtype", "torch_dtype", "revision", "trust_remote_code", "quantization_config", "device_map"}
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much there is to train on, as far as arguments depend on it."""
+
+    examples: int
+    tokens: int
+    held_out: int = 0
+
+    def rows(self, config: SftConfig) -> int:
+        """Rows of the trainer: examples, or about so many packs (best-fit packing leaves them nearly full)."""
+        if not config.trainer.args.get("packing"):
+            return self.examples
+        return min(self.examples, math.ceil(self.tokens / max_length(config)))
 
 
 def max_length(config: SftConfig) -> int:
@@ -25,19 +48,33 @@ def max_length(config: SftConfig) -> int:
     return int(config.trainer.args.get("max_length") or config.model.max_length)
 
 
-def trainer_arguments(config: SftConfig, dtype: str) -> "SFTConfig":
-    """trl.SFTConfig for this stage; `dtype` is the precision of the arithmetic.
+def on_cpu(config: SftConfig) -> bool:
+    """Whether training runs on the CPU.
 
     Raises:
-        ConfigError: an unknown key, one that the stage sets itself, or a value that trl refuses.
+        ConfigError: a GPU is asked for and there is none.
     """
-    _quiet()
     import torch
-    from trl import SFTConfig
 
     on_gpu = config.model.device != "cpu" and torch.cuda.is_available()
     if config.model.device.startswith("cuda") and not on_gpu:
         raise ConfigError(f"model.device={config.model.device}: torch sees no GPU")
+    return not on_gpu
+
+
+def trainer_arguments(config: SftConfig, dtype: str, amount: Amount, *, universal: bool = False) -> "SFTConfig":
+    """trl.SFTConfig for this stage; `dtype` is the precision of the arithmetic.
+
+    `universal`: continue from a checkpoint that DeepSpeed has converted for another number of processes.
+
+    Raises:
+        ConfigError: an unknown key, one that the stage sets itself, or a value that trl or DeepSpeed refuses.
+    """
+    _quiet()
+    from trl import SFTConfig
+
+    given, cpu = dict(config.trainer.args), on_cpu(config)
+    _refuse_unknown(given, SFTConfig, "trainer.args")
     own = {
         "output_dir": str(Path(config.run_dir) / "checkpoints"),
         "completion_only_loss": True,
@@ -46,17 +83,157 @@ def trainer_arguments(config: SftConfig, dtype: str) -> "SFTConfig":
         "data_seed": config.seed,
         "bf16": dtype == "bfloat16",
         "fp16": dtype == "float16",
-        "use_cpu": not on_gpu,
+        "use_cpu": cpu,
         "report_to": "none",
+        "per_device_eval_batch_size": 1,  # the mean over batches is then the mean over trajectories
+        "eval_packing": False,
+        "gradient_accumulation_steps": accumulation(config, amount),
+        "deepspeed": deepspeed_arguments(config.deepspeed, universal=universal),
+        "parallelism_config": sequence_parallelism(config),
     }
-    given = config.trainer.args
-    _refuse_unknown(given, SFTConfig, "trainer.args")
-    if taken := sorted(given.keys() & own.keys() - {"max_length"}):
-        raise ConfigError(f"trainer.args.{taken[0]} is set by the stage itself (from run_dir, seed, model, tracking)")
+    if cpu and config.launch.processes > 1:
+        own["ddp_backend"] = "gloo"
+    free = {"max_length"} | ({"gradient_accumulation_steps"} if config.trainer.global_batch is None else set())
+    if taken := sorted(given.keys() & own.keys() - free):
+        raise ConfigError(
+            f"trainer.args.{taken[0]} is set by the stage itself (from run_dir, seed, model, deepspeed, tracking, "
+            f"trainer.global_batch)"
+        )
+    _refuse_lost_checkpoints(given)
+    defaults = {"logging_first_step": True} | _best_checkpoint(config, amount)
+    init = given.pop("model_init_kwargs", None)  # ours to pass on: trl is given a loaded model
+    model_arguments(init)
     try:
-        return SFTConfig(**{"logging_first_step": True, **given, **own})
+        return SFTConfig(**{**defaults, **given, **own})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"trainer.args: {one_line(error)}") from error
+
+
+def model_arguments(given: dict[str, Any] | None) -> dict[str, Any]:
+    """What `trainer.args.model_init_kwargs` adds to the loading of the model (attn_implementation, ...).
+
+    Raises:
+        ConfigError: one of them is the stage's own.
+    """
+    if taken := sorted(_OWN_INIT & (given or {}).keys()):
+        raise ConfigError(f"trainer.args.model_init_kwargs.{taken[0]} is set by the stage itself (from model, peft)")
+    return dict(given or {})
+
+
+def accumulation(config: SftConfig, amount: Amount) -> int:
+    """Micro-batches per optimiser step: as many as make up `trainer.global_batch` examples.
+
+    With packing, a row holds several examples, so the nearest number of whole packs is taken.
+
+    Raises:
+        ConfigError: the global batch is no multiple of what all processes take at once.
+    """
+    given, wanted = config.trainer.args, config.trainer.global_batch
+    if wanted is None:
+        return int(given.get("gradient_accumulation_steps", 1))
+    at_once = int(given.get("per_device_train_batch_size", 8)) * replicas(config)
+    if given.get("packing"):
+        return max(1, round(wanted * amount.rows(config) / (amount.examples * at_once)))
+    if wanted % at_once:
+        raise ConfigError(
+            f"trainer.global_batch={wanted} is no multiple of {at_once} (trainer.args.per_device_train_batch_size x "
+            f"processes): change one of them"
+        )
+    return wanted // at_once
+
+
+def replicas(config: SftConfig) -> int:
+    """Processes that see different examples: all, but for those that share a sequence."""
+    return config.launch.processes // config.deepspeed.sequence_parallel
+
+
+def rows_per_step(args: "SFTConfig", config: SftConfig) -> int:
+    """Rows (examples, or packs) that one optimiser step sees, over all processes."""
+    return int(args.per_device_train_batch_size * args.gradient_accumulation_steps * replicas(config))
+
+
+def deepspeed_arguments(config: DeepSpeedConfig, *, universal: bool = False) -> dict[str, Any] | None:
+    """DeepSpeed's own dict, with its "auto" values left to the trainer; None without DeepSpeed.
+
+    Raises:
+        ConfigError: DeepSpeed refuses it.
+    """
+    if config.config is None:
+        return None
+    check_deepspeed(config.config)
+    made = copy.deepcopy(config.config)
+    if universal:
+        made["checkpoint"] = {**made.get("checkpoint", {}), "load_universal": True}
+    return made
+
+
+def check_deepspeed(config: dict[str, Any]) -> None:
+    """Let DeepSpeed itself read a config, with stand-ins for the values that only the trainer knows.
+
+    Raises:
+        ConfigError: it refuses.
+    """
+    from deepspeed.runtime.config import DeepSpeedConfig as Owner
+
+    known: dict[str, Any] = _without_auto(config)
+    for size in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        known[size] = 1
+    try:
+        Owner(known)
+    except (ValueError, TypeError, AssertionError, KeyError) as error:
+        raise ConfigError(f"deepspeed.config: DeepSpeed refuses it: {one_line(error)}") from error
+
+
+def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_auto(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value != "auto"
+    }
+
+
+def sequence_parallelism(config: SftConfig) -> "ParallelismConfig | None":
+    """accelerate's config of sequences divided over processes; None where each process has its own.
+
+    Raises:
+        ConfigError: accelerate refuses it.
+    """
+    size = config.deepspeed.sequence_parallel
+    if size == 1:
+        return None
+    from accelerate.parallelism_config import ParallelismConfig
+    from accelerate.utils import DeepSpeedSequenceParallelConfig
+
+    attention = (config.trainer.args.get("model_init_kwargs") or {}).get("attn_implementation", "sdpa")
+    try:
+        handler = DeepSpeedSequenceParallelConfig(sp_seq_length_is_variable=True, sp_attn_implementation=attention)
+        return ParallelismConfig(
+            sp_backend="deepspeed", sp_size=size, dp_shard_size=replicas(config), sp_handler=handler
+        )
+    except ValueError as error:
+        raise ConfigError(f"deepspeed.sequence_parallel={size}: {one_line(error)}") from error
+
+
+def _best_checkpoint(config: SftConfig, amount: Amount) -> dict[str, Any]:
+    """With patience, the checkpoint with the lowest NLL(y|x, z) is the model.
+
+    Raises:
+        ConfigError: evaluations are asked for, and nothing is held out to evaluate on.
+    """
+    evaluates = config.trainer.args.get("eval_strategy", "no") != "no"
+    if (evaluates or config.trainer.patience) and not amount.held_out:
+        raise ConfigError("trainer.args.eval_strategy and trainer.patience need trainer.held_out=N to measure on")
+    if not config.trainer.patience:
+        return {}
+    if not evaluates:
+        raise ConfigError("trainer.patience needs trainer.args.eval_strategy=epoch (or steps, with eval_steps)")
+    return {"load_best_model_at_end": True, "metric_for_best_model": BEST, "greater_is_better": False}
+
+
+def _refuse_lost_checkpoints(given: dict[str, Any]) -> None:
+    """While the only checkpoint is being replaced, a kill would leave none."""
+    if given.get("save_total_limit") == 1:
+        raise ConfigError("trainer.args.save_total_limit=1 leaves no checkpoint while the next is written: use 2")
 
 
 def adapter_arguments(config: PeftConfig) -> "LoraConfig | None":
@@ -67,8 +244,8 @@ def adapter_arguments(config: PeftConfig) -> "LoraConfig | None":
     """
     if config.method is None:
         return None
-    if config.method != "lora":
-        raise ConfigError(f"peft.method={config.method} is unknown: choose lora or null")
+    if config.method not in ("lora", "qlora"):
+        raise ConfigError(f"peft.method={config.method} is unknown: choose lora, qlora or null")
     from peft import LoraConfig
 
     _refuse_unknown(config.args, LoraConfig, "peft.args")
@@ -76,6 +253,29 @@ def adapter_arguments(config: PeftConfig) -> "LoraConfig | None":
         return LoraConfig(**{"task_type": "CAUSAL_LM", **config.args})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"peft.args: {one_line(error)}") from error
+
+
+def quantization_arguments(config: PeftConfig) -> "BitsAndBytesConfig | None":
+    """transformers.BitsAndBytesConfig of qlora, or None.
+
+    Raises:
+        ConfigError: bitsandbytes is not there, or its config refuses a key or value.
+    """
+    if config.method != "qlora":
+        return None
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError("peft=qlora needs bitsandbytes: pip install 'reer[qlora]'")
+    try:
+        made, unused = BitsAndBytesConfig.from_dict(config.quantization, return_unused_kwargs=True)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"peft.quantization: {one_line(error)}") from error
+    if unused:
+        raise ConfigError(f"peft.quantization.{sorted(unused)[0]} is unknown to BitsAndBytesConfig")
+    return made
 
 
 def one_gpu(device: str) -> None:
@@ -93,11 +293,11 @@ def one_gpu(device: str) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = listed[index]
 
 
-def optimiser_steps(args: "SFTConfig", examples: int) -> int:
-    """Updates of the weights that the trainer will make, as it counts them itself."""
+def optimiser_steps(args: "SFTConfig", config: SftConfig, amount: Amount) -> int:
+    """Updates of the weights that the trainer will make, as it counts them itself (with packing: about)."""
     if args.max_steps > 0:
         return int(args.max_steps)
-    batches = math.ceil(examples / (args.train_batch_size * args.world_size))
+    batches = math.ceil(amount.rows(config) / (args.per_device_train_batch_size * replicas(config)))
     per_epoch = max(1, math.ceil(batches / args.gradient_accumulation_steps))
     return int(math.ceil(args.num_train_epochs * per_epoch))
 

@@ -1,24 +1,43 @@
-"""What happens while the trainer runs: one row of metrics per logging step, and a quiet progress bar.
+"""What happens while the trainer runs: metrics, samples, early stop, and a quiet progress bar.
 
-Knows the run folder's metrics.jsonl and the tracker; decides nothing about training.
+Knows the run folder's metrics.jsonl and samples.jsonl and the tracker; decides nothing about training but its end.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
-from transformers import ProgressCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback
 
-from reer.manifest import write_jsonl
+from reer.config import SamplesConfig
+from reer.layout import Layout
+from reer.manifest import seed_of, write_jsonl
+from reer.outputs import loops
 from reer.tracking import Tracker
+
+from . import checkpoints
+from .arguments import BEST
+from .processes import is_main
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer
 
 METRICS = ("loss", "learning_rate", "grad_norm", "epoch", "mean_token_accuracy", "entropy", "num_tokens")
 """What one row holds besides its step: loss and entropy in nats per supervised token, num_tokens since the start."""
+HELD_OUT = {BEST: "nll_answer", "eval_thinking_loss": "nll_thinking"}
+"""What the trainer calls the two, and what rows call them: NLL(y|x, z) and NLL(z|x), mean nats per token."""
+SAMPLED = ("well_formed", "loop_rate", "truncated")
 
 
 def metric_rows(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The training rows among everything a trainer has logged."""
-    return [_row(logs) for logs in log_history if "loss" in logs]
+    """One row per step among everything a trainer has logged: training, held-out and sampled metrics together."""
+    rows: dict[int, dict[str, Any]] = {}
+    for logs in log_history:
+        if row := _row(logs):
+            rows.setdefault(logs["step"], {"step": logs["step"]}).update(row)
+    return list(rows.values())
 
 
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
@@ -29,13 +48,123 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         self.tracker = tracker
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        write_jsonl(self.path, metric_rows(state.log_history))
+        self._write(state)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        for row in metric_rows(state.log_history[-1:]):
+        if state.is_world_process_zero and (row := _row(state.log_history[-1])):
+            self._write(state)
+            self.tracker.log(row, step=state.global_step)
+
+    def _write(self, state: Any) -> None:
+        if state.is_world_process_zero:
+            write_jsonl(self.path, metric_rows(state.log_history))
+
+
+class Complete(TrainerCallback):  # type: ignore[misc]
+    """Marks each checkpoint once every process has written its part of it."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.barrier()
+        if is_main():
+            checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.facts)
+
+
+class StopEarly(EarlyStoppingCallback):  # type: ignore[misc]
+    """Ends training when NLL(y|x, z) no longer falls; the evaluation of other held-out parts does not count."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        if BEST in metrics:
+            super().on_evaluate(args, state, control, metrics, **kwargs)
+
+
+class Samples(TrainerCallback):  # type: ignore[misc]
+    """At each evaluation, lets the model write on a few held-out queries and logs how it ends."""
+
+    def __init__(
+        self,
+        path: Path,
+        prompts: Sequence[tuple[int, ...]],
+        layout: Layout,
+        config: SamplesConfig,
+        trainer: "SFTTrainer",
+    ) -> None:
+        """`prompts`: token ids up to where the model begins to write. `path`: samples.jsonl, one row per sample."""
+        self.path = path
+        self.prompts = prompts
+        self.layout = layout
+        self.config = config
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Drop samples of steps that a resume will do again."""
+        if is_main() and self.path.exists():
+            rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+            write_jsonl(self.path, [row for row in rows if row["step"] <= state.global_step])
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        if BEST not in metrics:
+            return
+        rows = [self._described(state.global_step, text, ended) for text, ended in self._write(args.seed)]
+        if is_main():
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            self.tracker.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self.trainer.log({f"eval_{name}": fmean(float(row[name]) for row in rows) for name in SAMPLED})
+
+    def _described(self, step: int, text: str, ended: bool) -> dict[str, Any]:
+        reply = self.layout.parse(text)
+        return {
+            "step": step,
+            "text": text,
+            "well_formed": reply.well_formed and ended,
+            "loop_rate": loops(text),
+            "truncated": not ended,
+        }
+
+    def _write(self, seed: int) -> list[tuple[str, bool]]:
+        """Every prompt's continuation and whether it came to its end; the processes share the prompts."""
+        import torch
+        from accelerate.utils import gather_object
+        from trl.models.utils import unwrap_model_for_generation
+
+        trainer = self.trainer
+        accelerator = trainer.accelerator
+        own = self.prompts[accelerator.process_index :: accelerator.num_processes]
+        longest = -(-len(self.prompts) // accelerator.num_processes)  # every process generates as often: collectives
+        written = []
+        with unwrap_model_for_generation(trainer.model_wrapped, accelerator) as model, torch.no_grad():
+            for n in range(longest):
+                prompt = own[n] if n < len(own) else self.prompts[0]
+                with torch.random.fork_rng():
+                    torch.manual_seed(seed_of(seed, "sample", n, accelerator.process_index))
+                    text = self._one(model, prompt)
+                written += [text] if n < len(own) else []
+        return list(gather_object(written))
+
+    def _one(self, model: Any, prompt: tuple[int, ...]) -> tuple[str, bool]:
+        import torch
+
+        ids = torch.tensor([prompt], device=model.device)
+        tokenizer = self.layout.tokenizer
+        made = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=self.config.max_new_tokens,
+            do_sample=self.config.temperature > 0,
+            temperature=self.config.temperature or None,
+            top_p=self.config.top_p,
+            eos_token_id=tokenizer.end_of_turn,
+            pad_token_id=tokenizer.end_of_turn,
+            use_cache=True,
+        )[0, len(prompt) :].tolist()
+        ended = tokenizer.end_of_turn in made
+        text = made[: made.index(tokenizer.end_of_turn)] if ended else made
+        return tokenizer.hf.decode(text), ended  # type: ignore[attr-defined]
 
 
 class QuietProgress(ProgressCallback):  # type: ignore[misc]
@@ -52,4 +181,8 @@ class QuietProgress(ProgressCallback):  # type: ignore[misc]
 
 
 def _row(logs: dict[str, Any]) -> dict[str, Any]:
-    return {"step": logs["step"], **{key: logs[key] for key in METRICS if key in logs}}
+    """What of one log entry is kept, under our names; empty where it is neither a step's nor an evaluation's."""
+    training = {key: logs[key] for key in METRICS if key in logs} if "loss" in logs else {}
+    held_out = {name: logs[key] for key, name in HELD_OUT.items() if key in logs}
+    sampled = {name: logs[f"eval_{name}"] for name in SAMPLED if f"eval_{name}" in logs}
+    return training | held_out | sampled

@@ -28,7 +28,7 @@ tags: [reer, sft, reasoning, creative-writing]
 
 {examples} trajectories, {tokens:,} tokens, {supervised_tokens:,} of them supervised: thinking, answer and end of turn.
 {too_long} more were dropped as longer than {max_length:,} tokens; {quarantined} broken rows were set aside.
-Lineage: `{trajectories}`, sha256 `{sha256}`.
+Lineage: `{trajectories}`, sha256 `{sha256}`{variant}.{search}
 
 Sources:
 {sources}
@@ -37,7 +37,8 @@ Layout `{layout}`, after the model's own chat template over the user's turn: `{f
 
 ## Training
 
-{method}, {steps} optimiser steps in {seconds:.0f} s, seed {seed}, arithmetic in {dtype}.
+{method}, {steps} optimiser steps of {rows_per_step} rows in {seconds:.0f} s on {processes} process(es){sharding}, seed
+{seed}, arithmetic in {dtype}.{best}
 
 ```json
 {hyperparameters}
@@ -53,13 +54,19 @@ The base model's licence applies, and that of the data: {licences}. Read both be
 """
 
 
-_COUNTS = ("examples", "tokens", "supervised_tokens", "quarantined", "steps", "seconds")
+_COUNTS = ("examples", "tokens", "supervised_tokens", "quarantined", "steps", "seconds", "rows_per_step", "processes")
+_VARIANTS = {
+    "final": "",
+    "first": ", with the first thinking of each search",
+    "answer_only": ", their answers alone, without thinking",
+}
 
 
 def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[TrainingExample], dtype: str) -> str:
     """Markdown with the front matter that model hubs read; `summary` is that of summary.json."""
     trajectories = Path(config.data.trajectories)
-    adapter = f"LoRA `{json.dumps(config.peft.args)}`, merged into the weights"
+    merged = "merged into the weights" if config.peft.merge else "not merged: load it on top of the base model"
+    adapter = f"{config.peft.method} `{json.dumps(config.peft.args)}`, {merged}"
     frame = FRAMES[config.layout.name]
     layout = f"{frame.before_thinking}THINKING{frame.after_thinking}{frame.before_answer}ANSWER{frame.after_answer}"
     return _CARD.format(
@@ -73,6 +80,10 @@ def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[Tr
         layout=config.layout.name,
         frame=layout.replace("\n", "\\n"),
         method="All weights" if config.peft.method is None else adapter,
+        sharding=_sharding(config),
+        best=f" The checkpoint of step {summary['best_step']} was the best." if summary["best_step"] else "",
+        variant=_VARIANTS[config.data.variant],
+        search=_search(trajectories.with_name("manifest.json")),
         seed=config.seed,
         dtype=dtype,
         hyperparameters=json.dumps(config.trainer.args, indent=2),
@@ -91,10 +102,27 @@ def _named(values: Iterable[str]) -> list[str]:
     return (found[:50] + ([f"and {len(found) - 50} more"] if len(found) > 50 else [])) or ["not stated in the data"]
 
 
+def _sharding(config: SftConfig) -> str:
+    stage = ((config.deepspeed.config or {}).get("zero_optimization") or {}).get("stage")
+    return f" (DeepSpeed ZeRO-{stage})" if stage is not None else ""
+
+
+def _search(manifest: Path) -> str:
+    """Who found the trajectories, from the manifest beside them; nothing where they came without one."""
+    if not manifest.is_file():
+        return ""
+    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    models = ", ".join(f"{role} `{model.get('model')}`" for role, model in (facts.get("models") or {}).items())
+    pairs = ", ".join(f"`{Path(row['path']).name}` (sha256 `{row['sha256']}`)" for row in facts.get("inputs") or [])
+    return f"\nFound by reer-synthesize with {models}, in pairs from {pairs}, seed {facts.get('seed')}."
+
+
 def _held_out(measured: dict[str, Any] | None) -> str:
     if measured is None:
         return "No trajectory was held out to measure on."
+    thinking = measured["nll_thinking"]
     return (
         f"On {measured['examples']} held-out trajectories (mean nats per token): {measured['nll_answer']:.4f} for the "
-        f"answer given query and thinking, {measured['nll_thinking']:.4f} for the thinking given the query."
+        "answer given query and thinking"
+        + (f", {thinking:.4f} for the thinking given the query." if thinking is not None else ".")
     )

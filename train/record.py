@@ -1,21 +1,36 @@
-"""What a training run keeps in its folder besides the model: inputs, summary, and what the user is told of them.
+"""What a training run keeps in its folder: inputs, where it stands, summary, and what the user is told of them.
 
-Imports no torch: a finished run answers at once.
+config.yaml, manifest.json ─▶ metrics.jsonl, checkpoints/ ─▶ training.json (trained) ─▶ model/ ─▶ summary.json (done)
+Imports no torch at the top: a finished run answers at once.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reer.config import SftConfig
 from reer.errors import RunDirError
 from reer.launch import DONE, PARTIAL
-from reer.manifest import sha256, write_jsonl, write_manifest
+from reer.manifest import sha256, write_json, write_jsonl, write_manifest, write_text
 from reer.types import FORMAT_VERSION
 
-from .data import Prepared, TrainingExample, count
+from .data import Prepared, count
+from .work import Work
+
+if TYPE_CHECKING:
+    from reer.tracking import Tracker
+
+
+def begun(run_dir: Path) -> bool:
+    """Whether anything was trained here yet; before that, the folder may be used with other settings."""
+    metrics = run_dir / "metrics.jsonl"
+    return is_trained(run_dir) or (metrics.exists() and metrics.stat().st_size > 0)
+
+
+def is_trained(run_dir: Path) -> bool:
+    """Whether training came to its end and what was trained is saved."""
+    return (run_dir / "training.json").exists()
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -49,28 +64,66 @@ def write_inputs(config: SftConfig, run_dir: Path, prepared: Prepared, dtype: st
     write_jsonl(run_dir / "quarantine.jsonl", left_out)
 
 
-def summarise(
-    model: Path,
-    prepared: Prepared,
-    training: Sequence[TrainingExample],
-    steps: int,
-    metrics: Sequence[dict[str, Any]],
-    held_out: dict[str, float] | None,
-    seconds: float,
-) -> dict[str, Any]:
+def trained_folder(config: SftConfig) -> str:
+    """Where in the run folder the processes save what they trained: adapters stay there, weights move into model/."""
+    return "weights" if config.peft.method is None else "adapter"
+
+
+def write_training(run_dir: Path, state: Any, facts: dict[str, Any], seconds: float) -> None:
+    """Mark training as ended; `state` is the trainer's, `facts` are processes and rows_per_step."""
+    best = int(state.best_global_step or 0) or None
+    ended = {"steps": state.global_step, "planned_steps": state.max_steps, "best_step": best}
+    write_json(run_dir / "training.json", {**ended, **facts, "seconds": round(seconds, 1)})
+
+
+def tracker_of(config: SftConfig) -> "Tracker":
+    """The run's tracker; opened again, it continues the same run."""
+    from reer.tracking import open_tracker
+
+    run_dir = Path(config.run_dir)
+    return open_tracker(config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config))
+
+
+def finish(config: SftConfig, work: Work) -> None:
+    """What is done once, after training: the model folder, its NLL on the held-out trajectories, card and summary.
+
+    summary.json is written last and marks the run as finished.
+    """
+    from .card import model_card
+    from .measure import measure
+    from .model import complete_model
+
+    run_dir = Path(config.run_dir)
+    folder, trained = run_dir / "model", run_dir / trained_folder(config)
+    if trained.is_dir():  # else it stands in model/ already: this step was interrupted after it
+        complete_model(config, trained, work.layout.tokenizer, folder, work.dtype)  # type: ignore[arg-type]
+    device = config.model.device
+    nll = measure(folder, work.held_out, config.model.max_length, device) if work.held_out else None
+    summary = summarise(run_dir, work, nll)
+    write_text(folder / "README.md", model_card(config, summary, work.training, work.dtype))
+    write_json(run_dir / "summary.json", summary)
+    tracker = tracker_of(config)
+    tracker.summary(summary)
+    tracker.artifact(folder, "model")
+    tracker.finish()
+
+
+def summarise(run_dir: Path, work: Work, held_out: dict[str, float] | None) -> dict[str, Any]:
     """The content of summary.json. Tokens are those of one epoch; losses are in nats per supervised token."""
-    tokens, supervised = count(training)
+    rows = map(json.loads, (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    losses = [row["loss"] for row in rows if "loss" in row]
+    training = json.loads((run_dir / "training.json").read_text(encoding="utf-8"))
+    tokens, supervised = count(work.training)
     return {
-        "examples": len(training),
-        "steps": steps,
+        "examples": len(work.training),
+        **training,
         "tokens": tokens,
         "supervised_tokens": supervised,
-        "loss": {"first": metrics[0]["loss"], "last": metrics[-1]["loss"]},
+        "loss": {"first": losses[0], "last": losses[-1]},
         "held_out": held_out,
-        "dropped": {"too_long": len(prepared.too_long)},
-        "quarantined": len(prepared.quarantined),
-        "seconds": round(seconds, 1),
-        "model": str(model),
+        "dropped": {"too_long": len(work.prepared.too_long)},
+        "quarantined": len(work.prepared.quarantined),
+        "model": str(run_dir / "model"),
         "format_version": FORMAT_VERSION,
     }
 
@@ -85,13 +138,17 @@ def report(run_dir: Path) -> int:
         write_page([run_dir], page)
     loss, held_out, too_long = summary["loss"], summary["held_out"], summary["dropped"]["too_long"]
     print(f"trained on    {summary['examples']} trajectories, {summary['tokens']:,} tokens an epoch, "
-          f"{summary['steps']} steps, {summary['seconds']:.0f} s")  # fmt: skip
+          f"{summary['steps']} steps, {summary['seconds']:.0f} s"
+          + (f", {processes} processes" if (processes := summary["processes"]) > 1 else ""))  # fmt: skip
+    if summary["steps"] < summary["planned_steps"]:
+        print(f"              stopped early: the model is that of step {summary['best_step']}")
     if too_long or summary["quarantined"]:
         print(f"              {too_long} too long and dropped, {summary['quarantined']} quarantined: see "
               f"{run_dir / 'quarantine.jsonl'}")  # fmt: skip
     print(f"loss          {loss['first']:.3f} -> {loss['last']:.3f} (nats per supervised token)")
     if held_out:
-        print(f"held out      {held_out['nll_answer']:.3f} answer, {held_out['nll_thinking']:.3f} thinking "
+        thinking = "" if held_out["nll_thinking"] is None else f", {held_out['nll_thinking']:.3f} thinking"
+        print(f"held out      {held_out['nll_answer']:.3f} answer{thinking} "
               f"(nats per token, {held_out['examples']} trajectories)")  # fmt: skip
     print(f"model         {summary['model']}")
     print(f"page          {page}")

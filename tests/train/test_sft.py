@@ -11,8 +11,14 @@ from reer.backend.models import load_tokenizer
 from reer.config import PeftConfig, SftConfig
 from reer.errors import ConfigError, DataError, RunDirError
 from reer.layout import Layout
+from train import checkpoints
+from train.arguments import trainer_arguments
 from train.data import prepare, to_rows
-from train.sft import build_trainer, newest_checkpoint, run
+from train.model import complete_model, save_trained
+from train.record import begun
+from train.sft import run
+from train.training import build_trainer
+from train.work import read
 
 Make = Callable[..., SftConfig]
 LORA = PeftConfig(method="lora", args={"r": 4, "lora_alpha": 8, "target_modules": "all-linear"})
@@ -28,8 +34,8 @@ def _few_threads() -> Iterator[None]:
 
 
 def trainer_of(config: SftConfig) -> Any:
-    layout = Layout(config.layout.name, load_tokenizer(config.model))
-    return build_trainer(config, layout, prepare(Path(config.data.trajectories), layout, 512).examples, "float32")
+    work = read(config)
+    return build_trainer(config, work, trainer_arguments(config, work.dtype, work.amount))
 
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
@@ -88,8 +94,6 @@ def test_lora_changes_its_adapters_and_nothing_else(make_config: Make) -> None:
 def test_the_saved_folder_is_the_trained_model_and_stops(make_config: Make, peft: PeftConfig, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    from train.model import save_model
-
     config = make_config(peft=peft)
     trainer = trainer_of(config)
     trainer.train()
@@ -97,7 +101,8 @@ def test_the_saved_folder_is_the_trained_model_and_stops(make_config: Make, peft
     with torch.no_grad():
         trained = trainer.model.eval()(ids).logits
     tokenizer = load_tokenizer(config.model)
-    save_model(trainer.model, tokenizer, tmp_path / "model", "float32")
+    save_trained(trainer, tmp_path / "trained", "float32")
+    complete_model(config, tmp_path / "trained", tokenizer, tmp_path / "model", "float32")
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert reloaded.dtype == torch.float32
     torch.testing.assert_close(reloaded(ids).logits, trained, atol=1e-5, rtol=0)
@@ -114,9 +119,7 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_weights(make_config: Make, t
     """Updates at lr 1e-6 are far below what bfloat16 weights could take up."""
     config = make_config({"learning_rate": 1e-6})
     config.model.dtype = "bfloat16"
-    layout = Layout("think", load_tokenizer(config.model))
-    examples = prepare(Path(config.data.trajectories), layout, 512).examples
-    trainer = build_trainer(config, layout, examples, "bfloat16")
+    trainer = trainer_of(config)
     assert trainer.args.bf16
     before = weights(trainer.model)
     trainer.train()
@@ -222,9 +225,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
         patch.setattr(SFTTrainer, "training_step", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
             run(config)
-    checkpoints = tmp_path / "run" / "checkpoints"
-    (checkpoints / "checkpoint-3" / "trainer_state.json").unlink()  # as if killed while saving it
-    assert newest_checkpoint(checkpoints) == str(checkpoints / "checkpoint-2")
+    folder = tmp_path / "run" / "checkpoints"
+    with (folder / "checkpoint-3" / "optimizer.pt").open("r+b") as file:
+        file.truncate(100)  # as if killed while saving it
+    assert checkpoints.newest(folder) == folder / "checkpoint-2"
     assert run(config) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     wanted = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
@@ -278,13 +282,13 @@ def test_wrong_trainer_arguments_are_one_sentence(
         run(make_config(args))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run" / "config.yaml").exists()  # the corrected command may use the same folder
+    assert not begun(tmp_path / "run")  # the corrected command may use the same folder
 
 
 @pytest.mark.parametrize(
     ("peft", "sentence"),
     [
-        (PeftConfig(method="lorra"), "peft.method=lorra is unknown: choose lora or null"),
+        (PeftConfig(method="lorra"), "peft.method=lorra is unknown: choose lora, qlora or null"),
         (PeftConfig(method="lora", args={"rank": 4}), "peft.args.rank is unknown to LoraConfig"),
         (PeftConfig(method="lora", args={"r": 0}), "peft.args: "),
         (PeftConfig(method="lora", args={"target_modules": ["q_prj"]}), "peft.args.target_modules: "),
@@ -295,7 +299,7 @@ def test_wrong_adapters_are_one_sentence(make_config: Make, tmp_path: Path, peft
         run(make_config(peft=peft))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert not begun(tmp_path / "run")
 
 
 def test_no_gpu_or_no_data_or_no_folder_is_one_sentence(make_config: Make, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""One process of several: `python -m train.rank RUN_DIR/config.yaml`. Reads the frozen config, never Hydra."""
+
+import os
+import sys
+from pathlib import Path
+
+from reer.config import SftConfig, load_frozen
+from reer.errors import UserError
+
+from .processes import end_with_parent
+
+
+def main() -> None:
+    """Train, and leave the rest to the process that started this one."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
+
+    from .training import train
+    from .work import read
+
+    end_with_parent()
+    handler = get_error_handler()
+    handler.initialize()
+
+    def run() -> None:
+        config = load_frozen(Path(sys.argv[1]), SftConfig)
+        train(config, read(config))
+
+    try:
+        record(run, handler)()
+    except UserError:  # recorded for the parent, which says it once
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Training itself, in this process or as one of several: from examples to saved weights.
+
+Calls trl.SFTTrainer with rows whose ids and masks are final. Knows the run folder's checkpoints and training.json;
+knows nothing of what comes before and after (`sft`).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reer.config import SftConfig
+from reer.errors import ConfigError, ModelError, RunDirError
+
+from . import checkpoints
+from .arguments import adapter_arguments, max_length, on_cpu, rows_per_step, trainer_arguments
+from .data import TrainingExample, to_rows
+from .processes import is_main, launched
+from .record import tracker_of, trained_folder, write_training
+from .work import Work
+
+if TYPE_CHECKING:
+    import datasets
+    from trl import SFTConfig, SFTTrainer
+
+    from .callbacks import Samples
+
+
+def train(config: SftConfig, work: Work) -> None:
+    """Train and save the weights; training.json marks the end of it.
+
+    Raises:
+        ConfigError: trl, peft or DeepSpeed refuses the settings, or packed examples see each other.
+        RunDirError: the folder's checkpoint was made with another batch, or it cannot be written.
+        ModelError: the memory does not suffice.
+    """
+    from .callbacks import Complete
+    from .model import save_trained
+
+    started, run_dir = time.monotonic(), Path(config.run_dir)
+    checkpoint = checkpoints.newest(run_dir / "checkpoints")
+    universal = checkpoint is not None and checkpoints.other_processes(checkpoint, config)
+    join_processes(config)
+    args = trainer_arguments(config, work.dtype, work.amount, universal=universal)
+    facts = {"processes": config.launch.processes, "rows_per_step": rows_per_step(args, config)}
+    if checkpoint is not None:
+        checkpoints.refuse_other_batch(checkpoint, facts["rows_per_step"])
+    if checkpoint is not None and universal:
+        with args.main_process_first(local=False):
+            checkpoints.convert(checkpoint)
+    trainer = build_trainer(config, work, args)
+    trainer.add_callback(Complete(facts))
+    with tracked(config, trainer), enough_memory(config):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    save_trained(trainer, run_dir / trained_folder(config), work.dtype)
+    if is_main():
+        write_training(run_dir, trainer.state, facts, time.monotonic() - started)
+    trainer.accelerator.end_training()
+
+
+def join_processes(config: SftConfig) -> None:
+    """Open DeepSpeed's process group before anything else asks for one: ZeRO-3 loads the model through it."""
+    if config.deepspeed.config is None or not launched():
+        return
+    import deepspeed
+
+    deepspeed.init_distributed(dist_backend="gloo" if on_cpu(config) else "nccl")
+
+
+def build_trainer(config: SftConfig, work: Work, args: "SFTConfig") -> "SFTTrainer":
+    """trl.SFTTrainer with the stage's callbacks.
+
+    Raises:
+        ConfigError: trl or peft refuses the settings, or the model has no such LoRA target.
+        RunDirError: the run folder cannot be written.
+    """
+    import datasets
+    from transformers import ProgressCallback
+    from trl import SFTTrainer
+
+    from .callbacks import QuietProgress, StopEarly
+    from .model import load_for_training, weights_dtype
+    from .packing import PackingProbe, refuse_packing
+
+    end_of_turn = work.layout.tokenizer.end_of_turn
+    rows = to_rows(work.training, end_of_turn)
+    model = load_for_training(config, weights_dtype(config, work.dtype))
+    refuse_packing(args, model.config._attn_implementation, config.deepspeed.sequence_parallel)
+    if len(rows) < 1000:
+        datasets.disable_progress_bars()  # over in a moment
+    with explained(config):
+        trainer = SFTTrainer(
+            model=model,
+            args=args,
+            train_dataset=datasets.Dataset.from_list(rows),
+            eval_dataset=held_out_parts(work.held_out, end_of_turn) if args.eval_strategy != "no" else None,
+            processing_class=work.layout.tokenizer.hf,  # type: ignore[attr-defined]
+            peft_config=adapter_arguments(config.peft),
+        )
+    if trainer.pop_callback(ProgressCallback):
+        trainer.add_callback(QuietProgress)
+    trainer.add_callback(PackingProbe(trainer))
+    if config.trainer.patience:
+        trainer.add_callback(StopEarly(config.trainer.patience))
+    if config.trainer.samples.count and work.held_out:
+        trainer.add_callback(_samples(config, work, trainer))
+    return trainer
+
+
+def held_out_parts(examples: Sequence[TrainingExample], end_of_turn: int) -> "dict[str, datasets.Dataset]":
+    """The held-out examples twice, for NLL(y|x, z) and NLL(z|x): each time only that part's tokens count."""
+    import datasets
+
+    parts: dict[str, list[dict[str, list[int]]]] = {"answer": [], "thinking": []}
+    for example in examples:
+        encoded = example.encoded
+        ids = list(encoded.ids)
+        spans = {"thinking": (encoded.thinking, encoded.answer), "answer": (encoded.answer, encoded.end)}
+        for name, (begin, end) in spans.items():
+            if begin < end:
+                mask = [int(begin <= n < end) for n in range(len(ids))]
+                parts[name].append({"input_ids": ids, "completion_mask": mask})
+    return {name: datasets.Dataset.from_list(rows) for name, rows in parts.items() if rows}
+
+
+def _samples(config: SftConfig, work: Work, trainer: "SFTTrainer") -> "Samples":
+    from .callbacks import Samples
+
+    chosen = work.held_out[: config.trainer.samples.count]
+    prompts = [example.encoded.ids[: example.encoded.thinking] for example in chosen]
+    return Samples(Path(config.run_dir) / "samples.jsonl", prompts, work.layout, config.trainer.samples, trainer)
+
+
+@contextmanager
+def explained(config: SftConfig) -> Iterator[None]:
+    """Refusals of trl and peft as one sentence that names the key."""
+    try:
+        yield
+    except ValueError as error:
+        where = "peft.args.target_modules" if "target modules" in str(error).lower() else "trainer.args or peft.args"
+        raise ConfigError(f"{where}: {str(error).partition('. ')[0].rstrip('.')}") from error
+    except OSError as error:
+        raise RunDirError(f"run_dir={config.run_dir} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def enough_memory(config: SftConfig) -> Iterator[None]:
+    """Say what to change when the memory does not suffice.
+
+    Raises:
+        ModelError: it does not.
+    """
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            raise
+        batch = config.trainer.args.get("per_device_train_batch_size", 8)
+        raise ModelError(
+            f"out of memory with {batch} x {max_length(config):,} tokens at once: reer-plan tells what fits; less is "
+            f"taken with trainer.args.per_device_train_batch_size=1, trainer.args.gradient_checkpointing=true, "
+            f"trainer.args.activation_offloading=true, a smaller trainer.args.max_length, peft=lora or "
+            f"deepspeed=zero3_offload"
+        ) from error
+
+
+@contextmanager
+def tracked(config: SftConfig, trainer: "SFTTrainer") -> Iterator[None]:
+    """Metrics go to metrics.jsonl and the tracker, from the main process alone."""
+    from reer.tracking import NoTracker
+
+    from .callbacks import MetricsLog
+
+    tracker = tracker_of(config) if is_main() else NoTracker()
+    trainer.add_callback(MetricsLog(Path(config.run_dir) / "metrics.jsonl", tracker))
+    yield
+    tracker.finish()
