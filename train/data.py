@@ -7,7 +7,7 @@ many are, nothing is trained. Knows nothing of trainers and models.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from reer.pairs import Quarantined
 
 VARIANTS = ("final", "first", "answer_only")
 """Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+"""Rows of a dataset in, a batch of tensors out, `labels` among them (-100: not supervised)."""
 _COLUMNS = ("id", "query", "thinking", "answer", "first", "source", "licence")
 
 
@@ -126,6 +128,22 @@ def to_rows(examples: Sequence[TrainingExample], end_of_turn: int) -> list[dict[
             raise DataError(f"trajectory {example.id}: the end of its turn is not supervised, no model learns to stop")
         rows.append({"input_ids": ids, "completion_mask": mask})
     return rows
+
+
+def refuse_unsupervised_end(rows: Sequence[dict[str, Any]], collator: Collator, end_of_turn: int) -> None:
+    """Look at a batch as the trainer makes it of its own rows, after trl's masking, packing and padding.
+
+    Raises:
+        ConfigError: fewer ends of turn are supervised in it than it has examples (a collator that takes the end of
+            turn for padding does that).
+    """
+    examples = sum(len(row.get("seq_lengths", [0])) for row in rows)
+    supervised = int((collator(list(rows))["labels"] == end_of_turn).sum())
+    if supervised < examples:
+        raise ConfigError(
+            f"the trainer supervises the end of the turn (token {end_of_turn}) in {supervised} of {examples} examples "
+            f"and no model would learn to stop: give the model's tokenizer a padding token that is another one"
+        )
 
 
 def count(examples: Sequence[TrainingExample]) -> tuple[int, int]:

@@ -41,10 +41,8 @@ def refuse_packing(args: "SFTConfig", attention: str | None, sequence_parallel: 
     Raises:
         ConfigError: packing with a strategy, an attention implementation or a parallelism that mixes examples.
     """
-    if not (args.packing or args.eval_packing):
-        return
     if not args.packing:
-        raise ConfigError("trainer.args.eval_packing=true packs without boundaries unless trainer.args.packing=true")
+        return
     if args.packing_strategy == "wrapped":
         raise ConfigError("trainer.args.packing_strategy=wrapped cuts examples and lets them see each other: use bfd")
     if sequence_parallel > 1:

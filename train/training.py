@@ -15,7 +15,7 @@ from reer.errors import ConfigError, ModelError, RunDirError
 
 from . import checkpoints
 from .arguments import adapter_arguments, max_length, on_cpu, rows_per_step, trainer_arguments
-from .data import TrainingExample, to_rows
+from .data import TrainingExample, refuse_unsupervised_end, to_rows
 from .processes import is_main, launched
 from .record import tracker_of, trained_folder, write_training
 from .work import Work
@@ -98,9 +98,12 @@ def build_trainer(config: SftConfig, work: Work, args: "SFTConfig") -> "SFTTrain
             processing_class=work.layout.tokenizer.hf,  # type: ignore[attr-defined]
             peft_config=adapter_arguments(config.peft),
         )
-    if trainer.pop_callback(ProgressCallback):
+    prepared = trainer.train_dataset
+    refuse_unsupervised_end([prepared[n] for n in range(min(8, len(prepared)))], trainer.data_collator, end_of_turn)
+    progress = trainer.pop_callback(ProgressCallback)
+    trainer.add_callback(PackingProbe(trainer))  # a refusal stands on a line of its own: no bar has begun
+    if progress:
         trainer.add_callback(QuietProgress)
-    trainer.add_callback(PackingProbe(trainer))
     if config.trainer.patience:
         trainer.add_callback(StopEarly(config.trainer.patience))
     if config.trainer.samples.count and work.held_out:

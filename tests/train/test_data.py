@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from reer.config import ModelConfig
 from reer.errors import ConfigError, DataError
 from reer.layout import Layout
 from reer.types import Example
-from train.data import VARIANTS, Prepared, find, prepare, refuse_dropped, split, to_rows
+from train.data import VARIANTS, Prepared, find, prepare, refuse_dropped, refuse_unsupervised_end, split, to_rows
 
 THINK = "I will begin with a picture.\n\nThen, 慢慢地, I turn it 🐕 around."
 
@@ -210,6 +211,35 @@ def test_an_unsupervised_end_of_turn_is_refused(layout: Layout, trajectories: Pa
     examples = prepare(trajectories, layout, 512).examples
     with pytest.raises(DataError, match="trajectory e0: the end of its turn is not supervised"):
         to_rows(examples, layout.tokenizer.end_of_turn + 1)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_collator_that_takes_the_end_of_turn_for_padding_is_refused(
+    layout: Layout, trajectories: Path, packing: bool
+) -> None:
+    """transformers' own does, where both are one token; trl's does not."""
+    from transformers import DataCollatorForLanguageModeling
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as Trl
+
+    end = layout.tokenizer.end_of_turn
+    examples = prepare(trajectories, layout, 512).examples
+    rows = [
+        {"input_ids": r["input_ids"], "labels": [i if m else -100 for i, m in zip(*r.values(), strict=True)]}
+        for r in to_rows(examples, end)
+    ]
+    if packing:
+        ids, labels = ([token for row in rows for token in row[key]] for key in ("input_ids", "labels"))
+        lengths = [len(row["input_ids"]) for row in rows]
+        refuse_unsupervised_end(
+            [{"input_ids": ids, "labels": labels, "seq_lengths": lengths}], Trl(end, padding_free=True), end
+        )
+        return
+    refuse_unsupervised_end(rows, Trl(pad_token_id=end), end)
+    tokenizer = copy.deepcopy(layout.tokenizer.hf)  # type: ignore[attr-defined]
+    tokenizer.pad_token = "<|im_end|>"
+    masks_padding = DataCollatorForLanguageModeling(tokenizer, mlm=False)
+    with pytest.raises(ConfigError, match=rf"end of the turn \(token {end}\) in 0 of 4 examples"):
+        refuse_unsupervised_end([{"input_ids": row["input_ids"]} for row in rows], masks_padding, end)
 
 
 def _length(example: object) -> int:

@@ -1,20 +1,17 @@
 """Packed examples are apart: on every attention that runs here, and where they are not, training does not begin."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from reer.backend.models import load_tokenizer
 from reer.config import PeftConfig, SftConfig
 from reer.errors import ConfigError
-from reer.layout import Layout
 from train.arguments import trainer_arguments
-from train.data import prepare
 from train.packing import TOLERANCE, PackingProbe, packed, refuse_packing, sees_neighbours
-from train.sft import build_trainer
+from train.training import build_trainer
+from train.work import read
 
 Make = Callable[..., SftConfig]
 VOCAB = 64
@@ -128,8 +125,8 @@ def test_models_that_do_not_heed_positions_are_seen(kind: str) -> None:
 
 
 def trainer_of(config: SftConfig) -> Any:
-    layout = Layout(config.layout.name, load_tokenizer(config.model))
-    return build_trainer(config, layout, prepare(Path(config.data.trajectories), layout, 512).examples, "float32")
+    work = read(config)
+    return build_trainer(config, work, trainer_arguments(config, work.dtype, work.amount))
 
 
 @pytest.mark.parametrize(
@@ -140,21 +137,17 @@ def test_the_probe_changes_nothing_of_the_training(make_config: Make, peft: Peft
     losses = []
     for probed in (False, True):
         trainer = trainer_of(make_config({**PACKING, "max_steps": 3}, peft=peft))
-        trainer.callback_handler.callbacks = [
-            c for c in trainer.callback_handler.callbacks if not isinstance(c, PackingProbe)
-        ]
-        if probed:
-            trainer.add_callback(PackingProbe(trainer))
+        if not probed:
+            assert trainer.pop_callback(PackingProbe)
         trainer.train()
         losses.append([row["loss"] for row in trainer.state.log_history if "loss" in row])
     assert losses[0] == losses[1]
 
 
 def test_training_is_refused_where_packed_examples_see_each_other(
-    make_config: Make, monkeypatch: pytest.MonkeyPatch
+    make_config: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = trainer_of(make_config(PACKING))
-    trainer.add_callback(PackingProbe(trainer))
     collate = trainer.data_collator
     trainer.data_collator = lambda rows: {k: v for k, v in collate(rows).items() if k != "position_ids"}
     with pytest.raises(
@@ -162,6 +155,7 @@ def test_training_is_refused_where_packed_examples_see_each_other(
     ):
         trainer.train()
     assert trainer.state.global_step == 0
+    assert "sft:" not in capsys.readouterr().err  # no bar stands before the sentence
 
 
 def test_unpacked_training_needs_no_probe(make_config: Make) -> None:
@@ -198,7 +192,6 @@ def test_the_packed_loss_is_the_token_weighted_mean_of_the_examples(make_config:
         ({}, "kernels-community/mra", 1, "choose one of eager, sdpa, flex_attention"),
         ({"packing_strategy": "wrapped"}, "sdpa", 1, "packing_strategy=wrapped cuts examples"),
         ({}, "flash_attention_2", 2, "does not go with deepspeed.sequence_parallel"),
-        ({"packing": False, "eval_packing": True}, "sdpa", 1, "eval_packing=true packs without boundaries"),
     ],
 )
 def test_what_cannot_be_packed_is_refused_by_name(
@@ -216,4 +209,5 @@ def test_what_can_be_packed_is_not(make_config: Make) -> None:
 
 
 def sft_config(make_config: Make, **args: Any) -> Any:
-    return trainer_arguments(make_config(args), "float32")
+    config = make_config(args)
+    return trainer_arguments(config, "float32", read(config).amount)
