@@ -141,6 +141,7 @@ def _generation(config: ModelConfig, tokenizer: ChatTokenizer) -> Any:
     known = settings.eos_token_id
     stops = {tokenizer.end_of_turn, *(known if isinstance(known, list) else [known] if known is not None else [])}
     settings.eos_token_id = sorted(stops)
+    settings.max_new_tokens = None  # Qwen3-8B-Base: 2,048, which vLLM allows no request to exceed
     return settings
 
 
