@@ -1,7 +1,7 @@
 """The schema of every config group, and `load()`, which turns a composed config into plain dataclasses.
 
 One root schema (`ReerConfig`) serves the whole chain; each stage reads only the keys of its own view of it
-(`SynthesizeConfig`, `SftConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further.
+(`SynthesizeConfig`, `SftConfig`, `PlanningConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further.
 Never imports torch: `reer-synthesize --help` answers at once.
 """
 
@@ -21,7 +21,8 @@ T = TypeVar("T")
 _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
-    "max_length", "global_batch", "patience", "processes", "sequence_parallel",
+    "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
+    "tokens_per_example",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 
@@ -330,6 +331,30 @@ class LaunchConfig:
 
 
 @dataclass(kw_only=True)
+class PlanConfig:
+    """What reer-plan assumes beyond the config of the training itself."""
+
+    gpus: int | None = None
+    """null: launch.processes."""
+    gpu: str = "h100"
+    """h100, h200, b200, a100, a100_40gb, l40s or rtx4090: memory and data-sheet speed (train/plan.py)."""
+    gpu_memory: float | None = None
+    """GB (10^9 bytes) of another card."""
+    host_memory: float | None = None
+    """GB of the machine; null: what is needed is only told."""
+    matmul_tflops: float | None = None
+    """Speed of matrix products measured on the card (scripts/bench_sft prints it); null: 0.81 of the data sheet."""
+    utilisation: float = 0.45
+    """Share of it that training reaches, recomputed layers counted as work."""
+    price_per_gpu_hour: float | None = None
+    """Dollars; null: GPU-hours only."""
+    examples: int = 20000
+    """Used where data.trajectories does not exist yet."""
+    tokens_per_example: int = 4260
+    """The same, query, thinking and answer together."""
+
+
+@dataclass(kw_only=True)
 class JudgeConfig:
     """Base of the judges."""
 
@@ -439,6 +464,13 @@ class SftConfig(RunConfig):
 
 
 @dataclass(kw_only=True)
+class PlanningConfig(SftConfig):
+    """What reer-plan reads."""
+
+    plan: PlanConfig = field(default_factory=PlanConfig)
+
+
+@dataclass(kw_only=True)
 class EvaluationConfig(RunConfig):
     """What reer-evaluate reads."""
 
@@ -451,7 +483,7 @@ class EvaluationConfig(RunConfig):
 
 
 @dataclass(kw_only=True)
-class ReerConfig(SynthesizeConfig, SftConfig, EvaluationConfig):
+class ReerConfig(SynthesizeConfig, PlanningConfig, EvaluationConfig):
     """The root schema: everything any stage reads, so that one experiment file describes the whole chain."""
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from reer.config import DeepSpeedConfig, PeftConfig, SftConfig, one_line
 from reer.errors import ConfigError
 
+from .processes import launched
+
 if TYPE_CHECKING:
     from accelerate.parallelism_config import ParallelismConfig
     from peft import LoraConfig
@@ -90,9 +92,10 @@ def trainer_arguments(config: SftConfig, dtype: str, amount: Amount, *, universa
         "gradient_accumulation_steps": accumulation(config, amount),
         "deepspeed": deepspeed_arguments(config.deepspeed, universal=universal),
         "parallelism_config": sequence_parallelism(config),
+        "ddp_backend": "gloo" if cpu else None,
     }
-    if cpu and config.launch.processes > 1:
-        own["ddp_backend"] = "gloo"
+    if not launched():  # a process group is asked for by the values alone, and there is nobody to make one with
+        own |= dict.fromkeys(("deepspeed", "parallelism_config", "ddp_backend"))
     free = {"max_length"} | ({"gradient_accumulation_steps"} if config.trainer.global_batch is None else set())
     if taken := sorted(given.keys() & own.keys() - free):
         raise ConfigError(
@@ -175,9 +178,8 @@ def check_deepspeed(config: dict[str, Any]) -> None:
     """
     from deepspeed.runtime.config import DeepSpeedConfig as Owner
 
-    known: dict[str, Any] = _without_auto(config)
-    for size in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
-        known[size] = 1
+    known = {key: value for key, value in _without_auto(config).items() if key != "train_batch_size"}
+    known |= {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
     try:
         Owner(known)
     except (ValueError, TypeError, AssertionError, KeyError) as error:
@@ -303,8 +305,9 @@ def optimiser_steps(args: "SFTConfig", config: SftConfig, amount: Amount) -> int
 
 
 def _quiet() -> None:
-    """Two notices no user can act on: trl and peft use a name that transformers renamed; deepspeed finds no GPU."""
+    """Notices no user can act on: libraries use names that others have renamed; deepspeed finds no GPU."""
     warnings.filterwarnings("ignore", r"`\w*gradient_checkpointing\w*` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 

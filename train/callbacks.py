@@ -134,16 +134,15 @@ class Samples(TrainerCallback):  # type: ignore[misc]
 
         trainer = self.trainer
         accelerator = trainer.accelerator
-        own = self.prompts[accelerator.process_index :: accelerator.num_processes]
-        longest = -(-len(self.prompts) // accelerator.num_processes)  # every process generates as often: collectives
         written = []
         with unwrap_model_for_generation(trainer.model_wrapped, accelerator) as model, torch.no_grad():
-            for n in range(longest):
-                prompt = own[n] if n < len(own) else self.prompts[0]
+            # every process generates equally often, since ZeRO-3 makes a forward a matter of all
+            for n in range(0, len(self.prompts), accelerator.num_processes):
+                index = n + accelerator.process_index
                 with torch.random.fork_rng():
-                    torch.manual_seed(seed_of(seed, "sample", n, accelerator.process_index))
-                    text = self._one(model, prompt)
-                written += [text] if n < len(own) else []
+                    torch.manual_seed(seed_of(seed, "sample", index))
+                    text = self._one(model, self.prompts[min(index, len(self.prompts) - 1)])
+                written += [text] if index < len(self.prompts) else []
         return list(gather_object(written))
 
     def _one(self, model: Any, prompt: tuple[int, ...]) -> tuple[str, bool]:

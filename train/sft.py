@@ -12,6 +12,7 @@ from reer.config import SftConfig
 from reer.launch import DONE, command, exclusive, open_run_dir
 
 from .arguments import adapter_arguments, max_length, on_cpu, optimiser_steps, rows_per_step, trainer_arguments
+from .audit import audit
 from .data import count
 from .processes import check, is_main, needs_start, start
 from .record import begun, finish, is_finished, is_trained, refuse_other_data, report, write_inputs
@@ -22,7 +23,7 @@ def run(config: SftConfig) -> int:
     """Fine-tune on every usable trajectory; returns an exit code."""
     run_dir = Path(config.run_dir)
     check(config)
-    if begun(run_dir) and not config.dry_run:
+    if begun(run_dir) and not (config.dry_run or config.audit):
         open_run_dir(config)  # other settings are refused before any work
         refuse_other_data(run_dir, Path(config.data.trajectories))
         if is_finished(run_dir):
@@ -30,6 +31,8 @@ def run(config: SftConfig) -> int:
     from .training import train
 
     work = read(config)
+    if config.audit:
+        return audit(config, work)
     if config.dry_run:
         return estimate(config, work)
     if not is_main():  # one of several that torchrun or accelerate has started: the first one does the rest
