@@ -1,12 +1,16 @@
 """Packed examples are apart: on every attention that runs here, and where they are not, training does not begin."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from reer.config import PeftConfig, SftConfig
+from reer.backend.models import load_model
+from reer.config import ModelConfig, PeftConfig, SftConfig
 from reer.errors import ConfigError
 from train.arguments import trainer_arguments
 from train.packing import TOLERANCE, PackingProbe, packed, refuse_packing, sees_neighbours
@@ -24,14 +28,14 @@ def collator() -> Any:
     return DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
 
 
-def tiny(kind: str, attention: str) -> Any:
+def tiny(kind: str, attention: str, vocab_size: int = VOCAB) -> Any:
     """Two layers with random weights, large enough that a leak moves logits by more than their spread."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     special = {"qwen3": {"head_dim": 16}, "gpt_oss": {"head_dim": 16, "num_local_experts": 4}, "opt": {"ffn_dim": 64}}
     config = AutoConfig.for_model(
         kind,
-        vocab_size=VOCAB,
+        vocab_size=vocab_size,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
@@ -156,6 +160,36 @@ def test_training_is_refused_where_packed_examples_see_each_other(
         trainer.train()
     assert trainer.state.global_step == 0
     assert "sft:" not in capsys.readouterr().err  # no bar stands before the sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", [[], ["deepspeed=zero3", "launch.processes=2"]], ids=["one", "zero3"])
+def test_the_command_refuses_a_model_that_cannot_be_packed(
+    tiny_model: Path, trajectories: Path, tmp_path: Path, launch: list[str]
+) -> None:
+    """Also where the weights are divided over two processes and gathered for the probe."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tiny("opt", "sdpa", vocab_size=len(tokenizer)).save_pretrained(tmp_path / "opt")
+    tokenizer.save_pretrained(tmp_path / "opt")
+    overrides = ["trainer=demo", "++trainer.args.packing=true", f"model.path={tmp_path / 'opt'}", "model.device=cpu"]
+    overrides += ["model.max_length=512", f"data.trajectories={trajectories}", f"run_dir={tmp_path / 'run'}", *launch]
+    run = subprocess.run(
+        [sys.executable, "-m", "train.sft", *overrides], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 1
+    assert "packed examples see each other in this opt model with attention sdpa" in run.stderr.splitlines()[-1]
+    assert not list((tmp_path / "run").glob("checkpoints/checkpoint-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_smollm2_packed_is_apart(dtype: str) -> None:
+    model = load_model(ModelConfig(path="smollm2", dtype=dtype, device="cpu"))
+    with torch.no_grad():
+        assert sees_neighbours(forward(model), collator(), model.config.vocab_size) == 0.0
+        assert sees_neighbours(forward(model, use_cache=True), collator(), model.config.vocab_size) > 1
 
 
 def test_unpacked_training_needs_no_probe(make_config: Make) -> None:
