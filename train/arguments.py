@@ -104,6 +104,8 @@ def trainer_arguments(config: SftConfig, dtype: str, amount: Amount, *, universa
         )
     _refuse_lost_checkpoints(given)
     defaults = {"logging_first_step": True} | _best_checkpoint(config, amount)
+    if (shared := config.deepspeed.sequence_parallel) > 1:
+        defaults["pad_to_multiple_of"] = shared
     init = given.pop("model_init_kwargs", None)  # ours to pass on: trl is given a loaded model
     model_arguments(init)
     try:
@@ -177,11 +179,15 @@ def check_deepspeed(config: dict[str, Any]) -> None:
         ConfigError: it refuses.
     """
     from deepspeed.runtime.config import DeepSpeedConfig as Owner
+    from pydantic import ValidationError
 
     known = {key: value for key, value in _without_auto(config).items() if key != "train_batch_size"}
     known |= {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
     try:
         Owner(known)
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        raise ConfigError(f"deepspeed.config: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except (ValueError, TypeError, AssertionError, KeyError) as error:
         raise ConfigError(f"deepspeed.config: DeepSpeed refuses it: {one_line(error)}") from error
 

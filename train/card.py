@@ -21,12 +21,11 @@ tags: [reer, sft, reasoning, creative-writing]
 
 # {name}
 
-`{base}`{revision}, fine-tuned to think before it writes, on trajectories found by reverse-engineered reasoning
-(arXiv 2509.06160). It opens its turn with a think block and then answers.
+`{base}`{revision}, {purpose}
 
 ## Data
 
-{examples} trajectories, {tokens:,} tokens, {supervised_tokens:,} of them supervised: thinking, answer and end of turn.
+{examples} trajectories, {tokens:,} tokens, {supervised_tokens:,} of them supervised: {parts} and end of turn.
 {too_long} more were dropped as longer than {max_length:,} tokens; {quarantined} broken rows were set aside.
 Lineage: `{trajectories}`, sha256 `{sha256}`{variant}.{search}
 
@@ -55,6 +54,10 @@ The base model's licence applies, and that of the data: {licences}. Read both be
 
 
 _COUNTS = ("examples", "tokens", "supervised_tokens", "quarantined", "steps", "seconds", "rows_per_step", "processes")
+_THINKS = """fine-tuned to think before it writes, on trajectories found by reverse-engineered reasoning
+(arXiv 2509.06160). It opens its turn with a think block and then answers."""
+_ANSWERS = """fine-tuned on answers alone, as the control of a model that thinks before it writes
+(arXiv 2509.06160). It answers at once, without a think block."""
 _VARIANTS = {
     "final": "",
     "first": ", with the first thinking of each search",
@@ -67,12 +70,15 @@ def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[Tr
     trajectories = Path(config.data.trajectories)
     merged = "merged into the weights" if config.peft.merge else "not merged: load it on top of the base model"
     adapter = f"{config.peft.method} `{json.dumps(config.peft.args)}`, {merged}"
-    frame = FRAMES[config.layout.name]
-    layout = f"{frame.before_thinking}THINKING{frame.after_thinking}{frame.before_answer}ANSWER{frame.after_answer}"
+    frame, thinks = FRAMES[config.layout.name], config.data.variant != "answer_only"
+    block = f"{frame.before_thinking}THINKING{frame.after_thinking}" if thinks else ""
+    layout = f"{block}{frame.before_answer}ANSWER{frame.after_answer}"
     return _CARD.format(
         name=config.name,
         base=config.model.path,
         revision=f" at revision `{config.model.revision}`" if config.model.revision else "",
+        purpose=_THINKS if thinks else _ANSWERS,
+        parts="thinking, answer" if thinks else "answer",
         max_length=max_length(config),
         trajectories=trajectories.name,
         sha256=sha256(trajectories),
@@ -123,6 +129,9 @@ def _held_out(measured: dict[str, Any] | None) -> str:
     thinking = measured["nll_thinking"]
     return (
         f"On {measured['examples']} held-out trajectories (mean nats per token): {measured['nll_answer']:.4f} for the "
-        "answer given query and thinking"
-        + (f", {thinking:.4f} for the thinking given the query." if thinking is not None else ".")
+        + (
+            "answer given the query."
+            if thinking is None
+            else f"answer given query and thinking, {thinking:.4f} for the thinking given the query."
+        )
     )

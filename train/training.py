@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reer.config import SftConfig
+from reer.config import SftConfig, one_line
 from reer.errors import ConfigError, ModelError, RunDirError
 
 from . import checkpoints
@@ -49,9 +49,10 @@ def train(config: SftConfig, work: Work) -> None:
     if checkpoint is not None and universal:
         with args.main_process_first(local=False):
             checkpoints.convert(checkpoint)
-    trainer = build_trainer(config, work, args)
+    with runnable(config):
+        trainer = build_trainer(config, work, args)
     trainer.add_callback(Complete(facts))
-    with tracked(config, trainer), enough_memory(config):
+    with tracked(config, trainer), runnable(config):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_trained(trainer, run_dir / trained_folder(config), work.dtype)
     if is_main():
@@ -148,16 +149,19 @@ def explained(config: SftConfig) -> Iterator[None]:
 
 
 @contextmanager
-def enough_memory(config: SftConfig) -> Iterator[None]:
-    """Say what to change when the memory does not suffice.
+def runnable(config: SftConfig) -> Iterator[None]:
+    """Say what to change when the memory does not suffice or an optional package is not there.
 
     Raises:
-        ModelError: it does not.
+        ModelError: the memory does not suffice.
+        ConfigError: a setting needs a package that is not installed.
     """
     import torch
 
     try:
         yield
+    except ImportError as error:
+        raise ConfigError(f"trainer.args: {one_line(error)}") from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
             raise
