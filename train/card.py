@@ -126,12 +126,7 @@ def _search(manifest: Path) -> str:
 def _held_out(measured: dict[str, Any] | None) -> str:
     if measured is None:
         return "No trajectory was held out to measure on."
-    thinking = measured["nll_thinking"]
-    return (
-        f"On {measured['examples']} held-out trajectories (mean nats per token): {measured['nll_answer']:.4f} for the "
-        + (
-            "answer given the query."
-            if thinking is None
-            else f"answer given query and thinking, {thinking:.4f} for the thinking given the query."
-        )
-    )
+    means = f"{measured['nll_answer']:.4f} for the answer given the query"
+    if (thinking := measured["nll_thinking"]) is not None:
+        means += f" and the thinking, {thinking:.4f} for the thinking given the query"
+    return f"On {measured['examples']} held-out trajectories (mean nats per token): {means}."
