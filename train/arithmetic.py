@@ -15,6 +15,8 @@ STATE_BYTES = {
 
 TILE = (4096, 32768)
 """Tokens and vocabulary entries whose logits trl's chunked loss has at once (trl/kernels/chunked_logprob.py)."""
+WITHOUT_TRITON = 29
+"""Bytes beside each of these logits where the tile is worked on in plain torch, one tensor a step (traced)."""
 CONTEXT = 0.6e9
 """Bytes that CUDA and its libraries take before the first tensor (assumed; 0.5 to 0.7 GB on recent drivers)."""
 PROCESS = 3e9
@@ -122,31 +124,63 @@ class Memory:
 
 
 def memory(parameters: Parameters, kept: Kept, setup: Setup) -> Memory:
-    """The peak over the moments of one optimiser step: loss, begin and end of the backward, update."""
-    states = model_states(parameters, setup)
+    """The peak over the moments of one optimiser step, with what holds throughout."""
+    held = model_states(parameters, setup)
+    moments = _one_process(parameters, kept, setup, held) if setup.on_cpu else _moments(parameters, kept, setup, held)
+    moment = max(moments, key=lambda name: sum(moments[name].values()))
+    passing = sum(size for part, size in moments[moment].items() if part != "gradients")
+    parts = held | moments[moment] | {"fragmentation": FRAGMENTED * passing}
+    if not setup.on_cpu:
+        parts["CUDA context"] = CONTEXT
+    offloaded = kept.layer * parameters.layers if setup.offload_activations else 0
+    return Memory({part: size for part, size in parts.items() if size}, moment, host(parameters, setup, offloaded))
+
+
+def _moments(parameters: Parameters, kept: Kept, setup: Setup, held: dict[str, float]) -> dict[str, dict[str, float]]:
+    """What comes and goes on a GPU. Between the begin and the end of the backward every layer frees what it kept and
+    adds its gradients, so one of the two ends is the worse."""
     activations = kept.layer * parameters.layers + kept.rest
     in_forward = (kept.forward - kept.layer) * parameters.layers
     if setup.offload_activations:
         activations, in_forward = kept.rest + 5 * kept.layer, 0  # trl keeps the five newest on the GPU
-    gradients = states["gradients"]
-    # On a CPU the C library keeps what is freed in pieces below 32 MB: the gradients of one step stay for the next.
-    held = gradients if setup.accumulates or setup.stage == 3 or setup.on_cpu else 0.0
-    head = parameters.head * setup.trained_bytes if parameters.trains_head and not held else 0.0
-    work = {
-        "loss": {"gradients": held, "activations": activations + in_forward,
-                 "loss": loss_bytes(parameters, setup)},
-        "begin of the backward": {"gradients": held + head, "activations": activations,
-                                  "layer in work": kept.live - kept.layer - kept.rest},
-        "end of the backward": {"gradients": gradients, "layer in work": kept.live},
-        "update": {"gradients": gradients, "update": update_bytes(parameters, setup)},
-    }  # fmt: skip
-    moment = max(work, key=lambda name: sum(work[name].values()))
-    passing = sum(size for part, size in work[moment].items() if part != "gradients")
-    parts = states | work[moment]
-    if not setup.on_cpu:
-        parts |= {"fragmentation": FRAGMENTED * passing, "CUDA context": CONTEXT}
-    offloaded = kept.layer * parameters.layers if setup.offload_activations else 0
-    return Memory({part: size for part, size in parts.items() if size}, moment, host(parameters, setup, offloaded))
+    whole = held["gradients"]
+    before = whole if setup.accumulates or setup.stage == 3 else 0.0
+    head = parameters.head * setup.trained_bytes * parameters.trains_head if before < whole else 0.0
+    return {
+        "loss": {
+            "gradients": before,
+            "activations": activations + in_forward,
+            "loss": loss_bytes(parameters, setup),
+        },
+        "begin of the backward": {
+            "gradients": before + head,
+            "activations": activations,
+            "layer in work": kept.live - kept.layer - kept.rest,
+        },
+        "end of the backward": {"gradients": whole, "layer in work": kept.live},
+        "update": {"gradients": whole, "update": update_bytes(parameters, setup)},
+    }
+
+
+def _one_process(
+    parameters: Parameters, kept: Kept, setup: Setup, held: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """The same on a CPU, whose C library keeps what is freed in pieces below 32 MB for the process: gradients and
+    layers reuse one another's room, and the loss, made of larger pieces, comes on top of the most they ever took."""
+    head = parameters.head * setup.trained_bytes * parameters.trains_head
+    gradients, loss = held["gradients"] - head, loss_bytes(parameters, setup)
+    activations = kept.layer * parameters.layers + kept.rest
+    work = kept.live - kept.layer - kept.rest
+    before = gradients if setup.accumulates else 0.0
+    return {
+        "begin of the backward": {
+            "gradients": before,
+            "activations": activations,
+            "layer in work": work,
+            "loss": loss + (head if setup.accumulates else 0),
+        },
+        "end of the backward": {"gradients": gradients, "layer in work": kept.live, "loss": loss},
+    }
 
 
 def model_states(parameters: Parameters, setup: Setup) -> dict[str, float]:
@@ -184,13 +218,14 @@ def loss_bytes(parameters: Parameters, setup: Setup) -> float:
     """Most that the output layer takes, forward or backward, its weight's gradient included."""
     vocabulary = parameters.head // parameters.hidden
     size, tokens = setup.compute_bytes, setup.tokens
-    weight = (4 + setup.trained_bytes) * parameters.head if parameters.trains_head else 0
-    if not setup.chunked:  # logits, their log-softmax and two gradients, in float32 but for the logits
-        return (size + 12) * tokens * vocabulary + (size * parameters.head if weight else 0)
+    if not setup.chunked:  # logits, and in float32 their log-softmax and two gradients
+        return (size + 12) * tokens * vocabulary
+    weight = 0
+    if parameters.trains_head:  # summed up in float32
+        weight = (4 if setup.trained_bytes == 4 else 4 + setup.trained_bytes) * parameters.head
     tile = min(tokens, TILE[0]) * min(vocabulary, TILE[1])
-    passes = size + (16 if setup.on_cpu else 0)  # without Triton the tile's steps are float32 tensors of their own
-    cast = parameters.head * 4 / vocabulary * min(vocabulary, TILE[1]) if setup.on_cpu else 0
-    return tile * passes + cast * (size < 4) + weight + (4 + size) * tokens * parameters.hidden
+    beside = WITHOUT_TRITON if setup.on_cpu else 0
+    return tile * (size + beside) + weight + (4 + size) * tokens * parameters.hidden
 
 
 def update_bytes(parameters: Parameters, setup: Setup) -> float:
