@@ -6,11 +6,12 @@ What the stage itself decides (folders, seed, mask, precision, device, accumulat
 
 import copy
 import difflib
+import inspect
 import logging
 import math
 import os
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,13 +278,11 @@ def quantization_arguments(config: PeftConfig) -> "BitsAndBytesConfig | None":
 
     if find_spec("bitsandbytes") is None:
         raise ConfigError("peft=qlora needs bitsandbytes: pip install 'reer[qlora]'")
+    _refuse_unknown(config.quantization, BitsAndBytesConfig, "peft.quantization")
     try:
-        made, unused = BitsAndBytesConfig.from_dict(config.quantization, return_unused_kwargs=True)
+        return BitsAndBytesConfig(**config.quantization)
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"peft.quantization: {one_line(error)}") from error
-    if unused:
-        raise ConfigError(f"peft.quantization.{sorted(unused)[0]} is unknown to BitsAndBytesConfig")
-    return made
 
 
 def one_gpu(device: str) -> None:
@@ -318,7 +317,7 @@ def _quiet() -> None:
 
 
 def _refuse_unknown(given: dict[str, Any], owner: type, prefix: str) -> None:
-    known = [f.name for f in fields(owner) if f.init]
+    known = set(inspect.signature(owner).parameters)
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

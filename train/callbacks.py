@@ -3,6 +3,7 @@
 Knows the run folder's metrics.jsonl and samples.jsonl and the tracker; decides nothing about training but its end.
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,21 @@ class Complete(TrainerCallback):  # type: ignore[misc]
             dist.barrier()
         if is_main():
             checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.facts)
+
+
+class StepsApart(TrainerCallback):  # type: ignore[misc]
+    """Gives each group of weights a step counter of its own again, after a universal checkpoint was loaded.
+
+    DeepSpeed 0.19.8 loads one tensor into all of them (ZeRO-3), which every group then counts up: Adam's bias
+    correction would be that of too late a step.
+    """
+
+    def __init__(self, trainer: "SFTTrainer") -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for kept in self.trainer.model_wrapped.optimizer.optimizer.state.values():
+            kept["step"] = copy.deepcopy(kept["step"])
 
 
 class StopEarly(EarlyStoppingCallback):  # type: ignore[misc]

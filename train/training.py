@@ -35,7 +35,7 @@ def train(config: SftConfig, work: Work) -> None:
         RunDirError: the folder's checkpoint was made with another batch, or it cannot be written.
         ModelError: the memory does not suffice.
     """
-    from .callbacks import Complete
+    from .callbacks import Complete, StepsApart
     from .model import save_trained
 
     started, run_dir = time.monotonic(), Path(config.run_dir)
@@ -52,6 +52,8 @@ def train(config: SftConfig, work: Work) -> None:
     with runnable(config):
         trainer = build_trainer(config, work, args)
     trainer.add_callback(Complete(facts))
+    if universal:
+        trainer.add_callback(StepsApart(trainer))
     with tracked(config, trainer), runnable(config):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_trained(trainer, run_dir / trained_folder(config), work.dtype)
