@@ -103,12 +103,22 @@ def test_deepspeed_validates_its_own_config(config: dict[str, Any], sentence: st
     assert "\n" not in str(caught.value)
 
 
-def test_transformers_validates_the_quantisation() -> None:
-    made = quantization_arguments(PeftConfig(method="qlora", quantization={"load_in_4bit": True}))
-    assert made.load_in_4bit
+def test_quantisation_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert quantization_arguments(PeftConfig(method="lora")) is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="peft=qlora needs bitsandbytes: pip install"):
+        quantization_arguments(PeftConfig(method="qlora", quantization={"load_in_4bit": True}))
+
+
+def test_transformers_validates_the_quantisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    made = quantization_arguments(PeftConfig(method="qlora", quantization={"bnb_4bit_quant_type": "nf4"}))
+    assert made is not None
+    assert made.bnb_4bit_quant_type == "nf4"
     with pytest.raises(ConfigError, match="peft.quantization.load_in_3bit is unknown to BitsAndBytesConfig"):
         quantization_arguments(PeftConfig(method="qlora", quantization={"load_in_3bit": True}))
+    with pytest.raises(ConfigError, match="peft.quantization: "):
+        quantization_arguments(PeftConfig(method="qlora", quantization={"bnb_4bit_quant_type": 4}))
 
 
 @pytest.mark.parametrize(
