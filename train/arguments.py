@@ -1,10 +1,9 @@
-"""From config to the arguments of trl, peft, bitsandbytes and DeepSpeed, whose own classes validate them.
+"""From config to the arguments of trl's trainer, whose own class validates them.
 
 What the stage itself decides (folders, seed, mask, precision, device, accumulation) cannot be set through
 `trainer.args`. Knows the owners of the arguments; knows nothing of models and data but their number.
 """
 
-import copy
 import difflib
 import inspect
 import logging
@@ -15,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reer.config import DeepSpeedConfig, PeftConfig, SftConfig, one_line
+from reer.config import SftConfig, one_line
 from reer.errors import ConfigError
 
 from .processes import launched
+from .sharding import deepspeed_arguments, replicas, sequence_parallelism
 
 if TYPE_CHECKING:
-    from accelerate.parallelism_config import ParallelismConfig
-    from peft import LoraConfig
-    from transformers import BitsAndBytesConfig
     from trl import SFTConfig
 
 BEST = "eval_answer_loss"
@@ -77,7 +74,7 @@ def trainer_arguments(config: SftConfig, dtype: str, amount: Amount, *, universa
     from trl import SFTConfig
 
     given, cpu = dict(config.trainer.args), on_cpu(config)
-    _refuse_unknown(given, SFTConfig, "trainer.args")
+    refuse_unknown(given, SFTConfig, "trainer.args")
     own = {
         "output_dir": str(Path(config.run_dir) / "checkpoints"),
         "completion_only_loss": True,
@@ -148,79 +145,9 @@ def accumulation(config: SftConfig, amount: Amount) -> int:
     return wanted // at_once
 
 
-def replicas(config: SftConfig) -> int:
-    """Processes that see different examples: all, but for those that share a sequence."""
-    return config.launch.processes // config.deepspeed.sequence_parallel
-
-
 def rows_per_step(args: "SFTConfig", config: SftConfig) -> int:
     """Rows (examples, or packs) that one optimiser step sees, over all processes."""
     return int(args.per_device_train_batch_size * args.gradient_accumulation_steps * replicas(config))
-
-
-def deepspeed_arguments(config: DeepSpeedConfig, *, universal: bool = False) -> dict[str, Any] | None:
-    """DeepSpeed's own dict, with its "auto" values left to the trainer; None without DeepSpeed.
-
-    Raises:
-        ConfigError: DeepSpeed refuses it.
-    """
-    if config.config is None:
-        return None
-    check_deepspeed(config.config)
-    made = copy.deepcopy(config.config)
-    if universal:
-        made["checkpoint"] = {**made.get("checkpoint", {}), "load_universal": True}
-    return made
-
-
-def check_deepspeed(config: dict[str, Any]) -> None:
-    """Let DeepSpeed itself read a config, with stand-ins for the values that only the trainer knows.
-
-    Raises:
-        ConfigError: it refuses.
-    """
-    from deepspeed.runtime.config import DeepSpeedConfig as Owner
-    from pydantic import ValidationError
-
-    known = {key: value for key, value in _without_auto(config).items() if key != "train_batch_size"}
-    known |= {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
-    try:
-        Owner(known)
-    except ValidationError as error:
-        [first, *_] = error.errors()
-        raise ConfigError(f"deepspeed.config: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (ValueError, TypeError, AssertionError, KeyError) as error:
-        raise ConfigError(f"deepspeed.config: DeepSpeed refuses it: {one_line(error)}") from error
-
-
-def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_auto(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if value != "auto"
-    }
-
-
-def sequence_parallelism(config: SftConfig) -> "ParallelismConfig | None":
-    """accelerate's config of sequences divided over processes; None where each process has its own.
-
-    Raises:
-        ConfigError: accelerate refuses it.
-    """
-    size = config.deepspeed.sequence_parallel
-    if size == 1:
-        return None
-    from accelerate.parallelism_config import ParallelismConfig
-    from accelerate.utils import DeepSpeedSequenceParallelConfig
-
-    attention = (config.trainer.args.get("model_init_kwargs") or {}).get("attn_implementation", "sdpa")
-    try:
-        handler = DeepSpeedSequenceParallelConfig(sp_seq_length_is_variable=True, sp_attn_implementation=attention)
-        return ParallelismConfig(
-            sp_backend="deepspeed", sp_size=size, dp_shard_size=replicas(config), sp_handler=handler
-        )
-    except ValueError as error:
-        raise ConfigError(f"deepspeed.sequence_parallel={size}: {one_line(error)}") from error
 
 
 def _best_checkpoint(config: SftConfig, amount: Amount) -> dict[str, Any]:
@@ -243,46 +170,6 @@ def _refuse_lost_checkpoints(given: dict[str, Any]) -> None:
     """While the only checkpoint is being replaced, a kill would leave none."""
     if given.get("save_total_limit") == 1:
         raise ConfigError("trainer.args.save_total_limit=1 leaves no checkpoint while the next is written: use 2")
-
-
-def adapter_arguments(config: PeftConfig) -> "LoraConfig | None":
-    """peft.LoraConfig, or None where the whole model is trained.
-
-    Raises:
-        ConfigError: an unknown method or key, or a value that peft refuses.
-    """
-    if config.method is None:
-        return None
-    if config.method not in ("lora", "qlora"):
-        raise ConfigError(f"peft.method={config.method} is unknown: choose lora, qlora or null")
-    from peft import LoraConfig
-
-    _refuse_unknown(config.args, LoraConfig, "peft.args")
-    try:
-        return LoraConfig(**{"task_type": "CAUSAL_LM", **config.args})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"peft.args: {one_line(error)}") from error
-
-
-def quantization_arguments(config: PeftConfig) -> "BitsAndBytesConfig | None":
-    """transformers.BitsAndBytesConfig of qlora, or None.
-
-    Raises:
-        ConfigError: bitsandbytes is not there, or its config refuses a key or value.
-    """
-    if config.method != "qlora":
-        return None
-    from importlib.util import find_spec
-
-    from transformers import BitsAndBytesConfig
-
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError("peft=qlora needs bitsandbytes: pip install 'reer[qlora]'")
-    _refuse_unknown(config.quantization, BitsAndBytesConfig, "peft.quantization")
-    try:
-        return BitsAndBytesConfig(**config.quantization)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"peft.quantization: {one_line(error)}") from error
 
 
 def one_gpu(device: str) -> None:
@@ -316,7 +203,8 @@ def _quiet() -> None:
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 
-def _refuse_unknown(given: dict[str, Any], owner: type, prefix: str) -> None:
+def refuse_unknown(given: dict[str, Any], owner: type, prefix: str) -> None:
+    """Raises: ConfigError: a key that the owner's constructor does not take, with the one most like it."""
     known = set(inspect.signature(owner).parameters)
     for key in given:
         if key not in known:

@@ -15,7 +15,8 @@ from reer.backend.models import ChatTokenizer, explained, locate
 from reer.config import ModelConfig, SftConfig
 from reer.errors import ConfigError
 
-from .arguments import model_arguments, quantization_arguments
+from .adapters import quantization_arguments
+from .arguments import model_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

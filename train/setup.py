@@ -16,11 +16,10 @@ from reer.errors import ConfigError, ModelError
 from reer.layout import Encoded, Layout
 
 from . import shape
+from .adapters import adapter_arguments
 from .arguments import (
     Amount,
     accumulation,
-    adapter_arguments,
-    check_deepspeed,
     max_length,
     optimiser_steps,
     rows_per_step,
@@ -29,6 +28,7 @@ from .arguments import (
 from .arithmetic import STATE_BYTES, Kept, Parameters, Setup
 from .model import weights_dtype
 from .processes import check
+from .sharding import check_deepspeed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

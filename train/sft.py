@@ -11,7 +11,8 @@ from pathlib import Path
 from reer.config import SftConfig
 from reer.launch import DONE, command, exclusive, open_run_dir
 
-from .arguments import adapter_arguments, max_length, on_cpu, optimiser_steps, rows_per_step, trainer_arguments
+from .adapters import adapter_arguments
+from .arguments import max_length, on_cpu, optimiser_steps, rows_per_step, trainer_arguments
 from .audit import audit
 from .data import count
 from .processes import check, is_main, needs_start, start

@@ -14,7 +14,8 @@ from reer.config import SftConfig, one_line
 from reer.errors import ConfigError, ModelError, RunDirError
 
 from . import checkpoints
-from .arguments import adapter_arguments, max_length, on_cpu, rows_per_step, trainer_arguments
+from .adapters import adapter_arguments
+from .arguments import max_length, on_cpu, rows_per_step, trainer_arguments
 from .data import TrainingExample, refuse_unsupervised_end, to_rows
 from .processes import is_main, launched
 from .record import tracker_of, trained_folder, write_training

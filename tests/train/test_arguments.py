@@ -5,16 +5,16 @@ import pytest
 
 from reer.config import DeepSpeedConfig, LaunchConfig, PeftConfig, SftConfig
 from reer.errors import ConfigError
+from train.adapters import quantization_arguments
 from train.arguments import (
     Amount,
     accumulation,
-    check_deepspeed,
     optimiser_steps,
-    quantization_arguments,
     rows_per_step,
     trainer_arguments,
 )
 from train.model import weights_dtype
+from train.sharding import check_deepspeed
 
 Make = Callable[..., SftConfig]
 AMOUNT = Amount(examples=960, tokens=960 * 100, held_out=8)
