@@ -30,6 +30,7 @@ FREE = (
     "dry_run", "run_dir", "name", "executor", "tracking", "filter",
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
     "row_tokens", "token_budget", "kept_tokens", "score_cache",
+    "steps", "attempts", "max_calls", "max_cost", "price", "cache", "anchors", "baseline", "training_data",
 )  # fmt: skip
 """Keys (or last parts of keys) that an old run folder may be continued with other values of.
 
@@ -104,12 +105,12 @@ def _refuse_other_results(path: Path, old: Any, new: Any) -> None:
 
 def _is_free(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in FREE or parts[-1] in FREE
+    return parts[0] in FREE or parts[-1] in FREE or "price" in parts
 
 
 def _extends(key: str, before: int | None, now: int | None) -> bool:
-    """Raising a limit adds rows and changes none."""
-    return key.endswith(".limit") and before is not None and (now is None or now > before)
+    """Raising a limit, or how often a judge is asked, adds rows and changes none."""
+    return key.endswith((".limit", ".repeats")) and before is not None and (now is None or now > before)
 
 
 def _explain(error: Exception) -> str:
