@@ -52,17 +52,17 @@ def cost_of(rows: Iterable[Row], config: ModelJudgeConfig) -> dict[str, Any]:
     }
 
 
+def refuse_cap_without_price(name: str, config: ModelJudgeConfig) -> None:
+    """Raises: ConfigError: a cap in dollars, and no prices to count them by."""
+    if config.max_cost is not None and dollars(Usage(), config.price) is None:
+        raise ConfigError(f"max_cost of {name} needs its price: price.input and price.output, in $ per 1M tokens")
+
+
 class Budget:
     """The caps of one judge in one run folder."""
 
     def __init__(self, name: str, config: ModelJudgeConfig, rows: Iterable[Row]) -> None:
-        """`rows`: this judge's verdicts so far.
-
-        Raises:
-            ConfigError: a cap in dollars without prices.
-        """
-        if config.max_cost is not None and dollars(Usage(), config.price) is None:
-            raise ConfigError(f"max_cost of {name} needs its price: price.input and price.output, in $ per 1M tokens")
+        """`rows`: this judge's verdicts so far."""
         self.name, self._config = name, config
         used = usage_of(row for row in rows if not row["cached"])
         self._calls, self._cost = used.calls, dollars(used, config.price) or 0.0

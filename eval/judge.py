@@ -9,6 +9,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from reer.backend import build_generator, build_scorer, describe
@@ -26,6 +27,7 @@ from reer.errors import BackendError, ConfigError, ModelError
 from reer.manifest import digest
 from reer.types import Criterion, GenerateRequest, Generator, Judge, JudgeRequest, Message, Response, Usage, Verdict
 
+from .budget import refuse_cap_without_price
 from .likelihood import LikelihoodJudge
 from .replies import Replies
 from .rubric import ask_all, material
@@ -37,7 +39,7 @@ def judges_of(config: JudgeConfig) -> dict[str, ModelJudgeConfig]:
     """Every judge that the config asks for, by the name that verdicts give it: its kind and its model.
 
     Raises:
-        ConfigError: there is none, or two go by one name.
+        ConfigError: there is none, two go by one name, or what one is given does not fit together.
     """
     members = dict(config.judges) if isinstance(config, PanelConfig) else {"": config}
     if not members:
@@ -49,6 +51,9 @@ def judges_of(config: JudgeConfig) -> dict[str, ModelJudgeConfig]:
         name = f"{member.kind}:{describe(member.backend)['model']}"
         if name in found:
             raise ConfigError(f"judge.judges.{key}: two judges of the panel are {name}")
+        refuse_cap_without_price(name, member)
+        if member.baseline and not Path(member.baseline).is_file():
+            raise ConfigError(f"judge.baseline={member.baseline}: no such file (anchors.jsonl of an earlier run)")
         found[name] = member
     return found
 

@@ -67,7 +67,10 @@ def _levels(path: Path, name: str, levels: Any) -> dict[int, str]:
     if not isinstance(levels, Mapping) or len(levels) < 2 or not all(type(level) is int for level in levels):
         raise DataError(f"{path}: criterion {name} has no levels, a mapping of at least two whole numbers to anchors")
     for level in range(min(levels), max(levels) + 1):
-        if not isinstance(levels.get(level), str) or not levels[level].strip():
+        anchor = levels.get(level, "")
+        if not isinstance(anchor, str):  # YAML reads a bare no as false
+            raise DataError(f"{path}: criterion {name} has an anchor for level {level} that is no text: {anchor!r}")
+        if not anchor.strip():
             raise DataError(f"{path}: criterion {name} has no anchor for level {level}")
     if len(levels) > MOST_LEVELS:
         raise DataError(f"{path}: criterion {name} has {len(levels)} levels; at most {MOST_LEVELS} can be told apart")
