@@ -39,6 +39,7 @@ from .rubric import WORDING
 from .store import Row, Rows
 from .summarise import Stored, summarise
 from .table import table
+from .validate import known_agreement, validate
 
 FILES = ("answers", "lift", "verdicts", "anchors")
 """What the steps store, as run_dir/NAME.jsonl."""
@@ -50,6 +51,8 @@ Files = Mapping[str, Rows]
 
 def run(config: EvaluationConfig) -> int:
     """Answer, measure, judge and summarise whatever is missing; returns an exit code."""
+    if config.validate.data:
+        return validate(config)
     if unknown := [step for step in config.steps if step not in STEPS]:
         raise ConfigError(f"steps={unknown[0]} is unknown (known: {', '.join(STEPS)})")
     benchmark, judges = load(config.benchmark), judges_of(config.judge)
@@ -170,6 +173,7 @@ def _summarise(
         for name, judge in judges.items()
         if (found := drift(files["anchors"].rows, name, Path(judge.baseline) if judge.baseline else None, config.seed))
     }
+    results["benchmarks"][benchmark.name]["validation"] = known_agreement(Path(config.validate.run_dir), list(judges))
     write_jsonl(run_dir / "scores.jsonl", scores)
     write_json(run_dir / "results.json", results)
     return results

@@ -5,6 +5,7 @@ Resampling and rank statistics are scipy's, Krippendorff's alpha is the `krippen
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -102,15 +103,17 @@ def _interval(
 
     if n < 2:
         return None, None
-    drawn = stats.bootstrap(
-        (np.arange(n),),
-        statistic,
-        n_resamples=draws,
-        batch=max(1, BATCH // n),
-        vectorized=vectorised,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).bootstrap_distribution
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # draws that are not a number are left out below
+        drawn = stats.bootstrap(
+            (np.arange(n),),
+            statistic,
+            n_resamples=draws,
+            batch=max(1, BATCH // n),
+            vectorized=vectorised,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
     drawn = drawn[~np.isnan(drawn)]
     if not drawn.size:
         return None, None
@@ -165,7 +168,7 @@ def krippendorff_alpha(ratings: Sequence[Sequence[float | None]], level: Scale) 
 
     None where no unit has two ratings, or all ratings are the same.
     """
-    value = _alpha(on_grid(ratings), level)
+    value = alpha_of(on_grid(ratings), level)
     return None if math.isnan(value) else value
 
 
@@ -174,11 +177,11 @@ def alpha_estimate(ratings: Sequence[Sequence[float | None]], level: Scale, seed
     data = on_grid(ratings)
     rated = np.flatnonzero((~np.isnan(data)).sum(axis=0) > 1)
     kept = data[:, rated]
-    return bootstrap(len(rated), lambda chosen: _alpha(kept[:, chosen], level), seed, AGREEMENT_DRAWS)
+    return bootstrap(len(rated), lambda chosen: alpha_of(kept[:, chosen], level), seed, AGREEMENT_DRAWS)
 
 
-def on_grid(ratings: Sequence[Sequence[float | None]]) -> Floats:
-    """Ratings as an array, missing ones NaN; more than `GRID` distinct values are rounded to an even grid.
+def on_grid(ratings: Sequence[Sequence[float | None]] | Floats) -> Floats:
+    """(raters, units) as an array, missing ratings NaN; more than `GRID` distinct values are rounded to an even grid.
 
     The package compares all values with all others for every unit, which real-valued scores would make endless.
     """
@@ -191,7 +194,8 @@ def on_grid(ratings: Sequence[Sequence[float | None]]) -> Floats:
     return np.asarray(known[0] + np.round((data - known[0]) / step) * step)
 
 
-def _alpha(data: Floats, level: Scale) -> float:
+def alpha_of(data: Floats, level: Scale) -> float:
+    """Krippendorff's alpha of (raters, units), missing ratings NaN; NaN where there is none."""
     import krippendorff
 
     pairable = data[:, (~np.isnan(data)).sum(axis=0) > 1]
@@ -202,17 +206,18 @@ def _alpha(data: Floats, level: Scale) -> float:
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Rank correlation of two ratings of the same units; None for fewer than three, or where one never varies."""
-    value = _spearman(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    value = spearman_of(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
     return None if math.isnan(value) else value
 
 
 def spearman_estimate(a: Sequence[float], b: Sequence[float], seed: int) -> Estimate:
     """Rank correlation with its bootstrap interval over units."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return bootstrap(len(x), lambda chosen: _spearman(x[chosen], y[chosen]), seed, AGREEMENT_DRAWS)
+    return bootstrap(len(x), lambda chosen: spearman_of(x[chosen], y[chosen]), seed, AGREEMENT_DRAWS)
 
 
-def _spearman(a: Floats, b: Floats) -> float:
+def spearman_of(a: Floats, b: Floats) -> float:
+    """Rank correlation; NaN where there is none."""
     from scipy import stats
 
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:

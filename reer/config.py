@@ -373,6 +373,20 @@ class BenchmarkConfig:
 
 
 @dataclass(kw_only=True)
+class ValidateConfig:
+    """Human ratings that the judge is measured against, instead of an evaluation."""
+
+    data: str | None = None
+    """Folder of TTCW, or JSONL of ratings (id, text, rater, criterion, score); null: evaluate."""
+    rubric: str | None = None
+    """YAML file with the questions and anchors behind a JSONL of ratings."""
+    limit: int | None = None
+    """Only so many texts."""
+    run_dir: str = "runs/${name}/validate"
+    """Where verdicts and validation.json go; evaluations of the experiment find it there."""
+
+
+@dataclass(kw_only=True)
 class EvaluateConfig:
     """Which model is under test."""
 
@@ -451,6 +465,16 @@ class EvaluationConfig(RunConfig):
     """Which of respond, judge and summarise to take."""
     answers: str | None = None
     """JSONL of answers to judge, from whatever model; null: the model under test answers."""
+    validate: ValidateConfig = field(default_factory=ValidateConfig)
+
+
+@dataclass(kw_only=True)
+class ValidationConfig(RunConfig):
+    """What a validation of the judge reads."""
+
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+    validate: ValidateConfig = field(default_factory=ValidateConfig)
 
 
 @dataclass(kw_only=True)

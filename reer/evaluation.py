@@ -24,7 +24,12 @@ LEADING = ("score", "task", "domain", "type")
 def evaluation_view(runs: Sequence[Run], comparison: Row, shown: int) -> View | None:
     """The evaluated models side by side; the first is what the others are compared with. None without any."""
     evaluations = read_evaluations([run for run in runs if run.stage == "evaluate"])
-    validations = [run.summary for run in runs if run.stage == "validate"]
+    validations = [
+        {"judge": judge, "data": run.summary["data"], **found}
+        for run in runs
+        if run.stage == "validate"
+        for judge, found in run.summary["judges"].items()
+    ]
     if not evaluations and not validations:
         return None
     labels = list(dict.fromkeys(evaluation.label for evaluation in evaluations))

@@ -78,9 +78,11 @@ def _measures(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _validation(summary: Mapping[str, Any]) -> list[str]:
-    overall = summary["overall"]
-    return [f"{summary['judge']} on {summary['data']['name']}: alpha with people {_shown(overall['human_judge'], 2)}, "
-            f"among people {_shown(overall['human_human'], 2)}"]  # fmt: skip
+    return [
+        f"{judge} on {summary['data']['name']}: alpha with people {_shown(found['overall']['human_judge'], 2)}, "
+        f"among people {_shown(found['overall']['human_human'], 2)}"
+        for judge, found in summary["judges"].items()
+    ]
 
 
 def _shown(value: Any, digits: int, share: bool = False) -> str:
