@@ -114,6 +114,38 @@ def test_killed_and_continued_gives_the_same_results(
         assert len({json.loads(line)["id"] for line in after.splitlines()}) == after.count(b"\n") == 8
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", [1, 12, 30])
+@pytest.mark.parametrize("benchmark", ["reasoning", "writingbench"])
+@pytest.mark.parametrize("faults", [0.0, 0.05])
+def test_a_written_judgement_killed_and_continued_gives_the_same_results(
+    tmp_path: Path, faults: float, benchmark: str, stored: int
+) -> None:
+    """Kill -9 once so many verdicts are stored, those on the anchors included."""
+    options = (f"benchmark={benchmark}", "benchmark.path=sample", "judge=openai", f"judge.backend.faults={faults}",
+               "executor.concurrency=3")  # fmt: skip
+    code = PARTIAL if faults else DONE
+    assert evaluate(tmp_path, *options, "name=whole").returncode == code
+    slow = [*COMMAND, *options, "judge.backend.latency=0.05"]
+    process = subprocess.Popen(slow, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder, deadline = tmp_path / "runs" / "fake" / "evaluate-fake" / benchmark, time.monotonic() + 60
+    files = [folder / f"{name}.jsonl" for name in ("verdicts", "anchors")]
+    while sum(path.read_bytes().count(b"\n") for path in files if path.exists()) < stored:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert evaluate(tmp_path, *options).returncode == code
+    whole = tmp_path / "runs" / "whole" / "evaluate-fake" / benchmark
+    if not faults:
+        assert (folder / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    ours, theirs = (json.loads((path / "results.json").read_text()) for path in (folder, whole))
+    calls = [found["benchmarks"][benchmark].pop("cost")["openai:fake"]["calls"] for found in (ours, theirs)]
+    assert ours == theirs
+    assert calls[0] >= calls[1], "only what met an error is asked again"
+
+
 def test_the_openai_judge_with_repeats(tmp_path: Path) -> None:
     process = evaluate(tmp_path, "judge=openai", "benchmark.limit=3")
     assert process.returncode == DONE, process.stderr
