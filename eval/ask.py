@@ -5,9 +5,9 @@ Every attempt is a row. Knows judges by their protocol; knows no model and no be
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from reer.backend import describe
 from reer.config import ModelJudgeConfig, OpenAIJudgeConfig
 from reer.errors import DataError
 from reer.manifest import digest, seed_of
@@ -59,9 +59,9 @@ async def judge_answers(
     An empty answer is not judged. Returns what was not asked because of a cap: cell in words -> reason.
 
     Raises:
-        DataError: a stored verdict was given by another wording.
+        DataError: a stored verdict was given by another wording, or by this judge with other settings.
     """
-    refuse_other_wording(verdicts.rows, items, verdicts.path)
+    refuse_unlike(verdicts, items, name, config)
     attempts = _attempts(verdicts.rows, answers)
     work = [
         task for task in _tasks(items, answers, config.repeats) if _open(attempts.get(task.cell(name), []), config)
@@ -125,7 +125,7 @@ async def _attempt(
     async with budget.room(worst_case(request, config) if budget.capped else Usage()) as paid:
         verdict = await judge.judge(request)
         paid.append(Usage() if verdict.cached else verdict.usage)
-    return _row(verdict, task, judge.name)
+    return _row(verdict, task, judge.name, settings_of(config))
 
 
 def worst_case(request: JudgeRequest, config: ModelJudgeConfig) -> Usage:
@@ -158,16 +158,29 @@ def settled(verdicts: Sequence[Row], answers: Mapping[str, Row]) -> dict[Cell, R
     }
 
 
-def refuse_other_wording(verdicts: Sequence[Row], items: Sequence[Item], path: Path) -> None:
-    """Raises: DataError: a verdict was given by another wording of the rubric than these items have."""
-    current = {item.id: item.rubric.version for item in items}
-    for number, row in enumerate(verdicts, start=1):
-        now = current.get(row["id"], row["rubric"])
+def refuse_unlike(verdicts: Rows, items: Sequence[Item], name: str, config: ModelJudgeConfig) -> None:
+    """Raises: DataError: a verdict was given by another wording, or by this judge with other settings."""
+    wording, settings = {item.id: item.rubric.version for item in items}, settings_of(config)
+    for number, row in enumerate(verdicts.rows, start=1):
+        where, now = f"{verdicts.path}, row {number}", wording.get(row["id"], row["rubric"])
         if row["rubric"] != now:
             raise DataError(
-                f"{path}, row {number}: this verdict was given by another wording of the rubric ({row['rubric']}, now "
-                f"{now}), and two wordings are never averaged: delete the file to judge anew"
+                f"{where}: this verdict was given by another wording of the rubric ({row['rubric']}, now {now}), and "
+                "two wordings are never averaged: delete the file to judge anew"
             )
+        if row["judge"] == name and row.get("settings") != settings:
+            raise DataError(
+                f"{where}: {name} gave this verdict with other settings ({row.get('settings')}, now {settings}), and "
+                "the two are never averaged: delete the file to judge anew, or choose another run_dir="
+            )
+
+
+def settings_of(config: ModelJudgeConfig) -> str:
+    """How a judge is asked, besides wording, repeats and texts: what may not differ among verdicts of one name."""
+    if isinstance(config, OpenAIJudgeConfig):
+        return f"temperature={config.temperature:g} max_tokens={config.max_tokens}"
+    described = describe(config.backend)
+    return f"dtype={described['dtype']} revision={described['revision']}"
 
 
 def judged_hash(answer: Row) -> str:
@@ -175,7 +188,7 @@ def judged_hash(answer: Row) -> str:
     return digest(answer["prompt"], answer["answer"])[:16]
 
 
-def _row(verdict: Verdict, task: Task, judge: str) -> dict[str, Any]:
+def _row(verdict: Verdict, task: Task, judge: str, settings: str) -> dict[str, Any]:
     return {
         "model": task.answer["model"],
         "id": task.item.id,
@@ -189,6 +202,7 @@ def _row(verdict: Verdict, task: Task, judge: str) -> dict[str, Any]:
         "detail": verdict.detail,
         "cached": verdict.cached,
         "usage": asdict(verdict.usage),
+        "settings": settings,
         "rubric": task.item.rubric.version,
         "judged": judged_hash(task.answer),
     }

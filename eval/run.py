@@ -26,7 +26,7 @@ from reer.types import Judge
 
 from .anchors import anchor_items, drift
 from .answers import take_answers
-from .ask import judge_answers, refuse_other_wording
+from .ask import judge_answers, refuse_unlike
 from .benchmarks import load
 from .engines import Engines, refuse_other_weights
 from .items import Benchmark, Item
@@ -62,7 +62,8 @@ def run(config: EvaluationConfig) -> int:
     answering = "respond" in config.steps and not config.answers
     engines = Engines(config) if answering else None
     stored = [Path(config.run_dir) / f"{name}.jsonl" for name in FILES]
-    run_dir = open_run_dir(config, begun=any(path.exists() and path.stat().st_size for path in stored))
+    begun = any(path.exists() and path.stat().st_size for path in stored)
+    run_dir = open_run_dir(config, begun=begun, free=("judge",))  # every verdict says itself how it was asked for
     if engines:
         refuse_other_weights(run_dir, engines.under_test)
     write_jsonl(run_dir / "items.jsonl", map(_described, benchmark.items))
@@ -158,7 +159,8 @@ def _summarise(
 ) -> dict[str, Any]:
     """Write results.json and scores.jsonl from what is stored."""
     verdicts, training = files["verdicts"], Path(config.evaluate.training_data or "")
-    refuse_other_wording(verdicts.rows, benchmark.items, verdicts.path)
+    for name, judge in judges.items():
+        refuse_unlike(verdicts, benchmark.items, name, judge)
     results, scores = summarise(
         Stored(files["answers"].rows, verdicts.rows, files["lift"].rows),
         benchmark,

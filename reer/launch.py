@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -30,7 +30,7 @@ FREE = (
     "dry_run", "run_dir", "name", "executor", "tracking", "filter",
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
     "row_tokens", "token_budget", "kept_tokens", "score_cache",
-    "steps", "attempts", "max_calls", "max_cost", "price", "cache", "anchors", "baseline", "training_data",
+    "steps", "training_data",
 )  # fmt: skip
 """Keys (or last parts of keys) that an old run folder may be continued with other values of.
 
@@ -68,11 +68,11 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
     return main
 
 
-def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
+def open_run_dir(config: RunConfig, *, begun: bool = True, free: Collection[str] = ()) -> Path:
     """Create the run folder, or check that it belongs to this config, and freeze the config in it.
 
     `begun` says whether the folder holds work already: one in which nothing was done yet (its model was not found,
-    say) may be used with other settings.
+    say) may be used with other settings. `free` names groups of which the stage itself sees that results do not mix.
 
     Raises:
         RunDirError: it cannot be written, or was made with another value of a key that changes results.
@@ -82,7 +82,7 @@ def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if frozen.exists() and begun:
-            _refuse_other_results(frozen, OmegaConf.load(frozen), resolved)
+            _refuse_other_results(frozen, OmegaConf.load(frozen), resolved, free)
         temporary = folder / ".config.yaml.tmp"
         OmegaConf.save(resolved, temporary)
         temporary.replace(frozen)
@@ -91,12 +91,14 @@ def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
     return folder
 
 
-def _refuse_other_results(path: Path, old: Any, new: Any) -> None:
+def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str]) -> None:
     before, now = (dict(flatten(OmegaConf.to_container(config))) for config in (old, new))
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not _is_free(key) and not _extends(key, before.get(key), now.get(key))
+        if before.get(key) != now.get(key)
+        and not (_is_free(key) or key.partition(".")[0] in free)
+        and not _extends(key, before.get(key), now.get(key))
     ]
     if changed:
         facts = ", ".join(f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed)
@@ -105,12 +107,12 @@ def _refuse_other_results(path: Path, old: Any, new: Any) -> None:
 
 def _is_free(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in FREE or parts[-1] in FREE or "price" in parts
+    return parts[0] in FREE or parts[-1] in FREE
 
 
 def _extends(key: str, before: int | None, now: int | None) -> bool:
-    """Raising a limit, or how often a judge is asked, adds rows and changes none."""
-    return key.endswith((".limit", ".repeats")) and before is not None and (now is None or now > before)
+    """Raising a limit adds rows and changes none."""
+    return key.endswith(".limit") and before is not None and (now is None or now > before)
 
 
 def _explain(error: Exception) -> str:

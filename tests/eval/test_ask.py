@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from judging import ITEMS, Scripted, answer_row, verdict_json
 
-from eval.ask import judge_answers, refuse_other_wording, settled, worst_case
+from eval.ask import judge_answers, refuse_unlike, settled, worst_case
 from eval.benchmarks import load
 from eval.items import Item
 from eval.judge import OpenAIJudge
@@ -83,12 +83,24 @@ def test_verdicts_on_another_text_do_not_count(tmp_path: Path) -> None:
 def test_verdicts_by_another_wording_are_refused_by_row(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     rows, _ = judge_into(path, Scripted(lambda _: verdict_json()))
-    rows[2] = rows[2] | {"rubric": "0" * 16}
-    with pytest.raises(DataError, match=r"verdicts.jsonl, row 3: this verdict was given by another wording .*0000"):
-        refuse_other_wording(rows, ITEMS, path)
-    path.write_text(path.read_text().replace(ITEMS[0].rubric.version, "f" * 16, 1))
-    with pytest.raises(DataError, match="row 1"):
+    path.write_text(
+        path.read_text().replace(ITEMS[0].rubric.version, "f" * 16).replace("f" * 16, rows[0]["rubric"], 2)
+    )
+    with pytest.raises(DataError, match=r"verdicts.jsonl, row 3: this verdict was given by another wording .*ffff"):
         judge_into(path, Scripted(lambda _: verdict_json()))
+
+
+def test_a_judge_with_other_settings_is_refused_and_another_judge_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    judge_into(path, Scripted(lambda _: verdict_json()))
+    hotter = OpenAIJudgeConfig(repeats=2, temperature=0.9)
+    with pytest.raises(DataError, match=r"row 1: .* gave this verdict with other settings \(temperature=0.5 "):
+        judge_into(path, Scripted(lambda _: verdict_json()), hotter)
+    with Rows(path) as rows:
+        refuse_unlike(rows, ITEMS, "openai:other", hotter)
+    dearer = OpenAIJudgeConfig(repeats=3, attempts=5, max_calls=100, price=PriceConfig(input=1.0, output=1.0))
+    found, _ = judge_into(path, Scripted(lambda _: verdict_json()), dearer)
+    assert len(found) == 6
 
 
 def test_one_call_for_each_criterion_where_the_protocol_says_so(tmp_path: Path) -> None:
@@ -140,4 +152,4 @@ def test_the_worst_case_bounds_every_token_of_the_call(tmp_path: Path) -> None:
 def test_rows_have_the_fields_of_the_contract(tmp_path: Path) -> None:
     rows, _ = judge_into(tmp_path / "v.jsonl", Scripted(lambda _: verdict_json()))
     named: set[str] = {"model", "id", "benchmark", "judge", "repeat", "criterion", "status", "scores", "reasons"}
-    assert rows[0].keys() == named | {"detail", "cached", "usage", "rubric", "judged"}
+    assert rows[0].keys() == named | {"detail", "cached", "usage", "settings", "rubric", "judged"}
