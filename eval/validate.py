@@ -79,7 +79,7 @@ def _open(config: EvaluationConfig) -> Path:
         validate=config.validate,
     )
     stored = Path(own.run_dir) / "verdicts.jsonl"
-    return open_run_dir(own, begun=stored.exists() and stored.stat().st_size > 0)
+    return open_run_dir(own, begun=stored.exists() and stored.stat().st_size > 0, free=("judge",))
 
 
 def _items(ratings: Ratings) -> list[Item]:
