@@ -32,7 +32,10 @@ from .likelihood import LikelihoodJudge
 from .replies import Replies
 from .rubric import ask_all, material
 
-_CONTROL = re.compile(r"<(?=[|｜])|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|\[(?=/?INST\])")
+_TAGS = "s|bos|eos|pad|unk|sop|eop|start_of_turn|end_of_turn|think|tool_call|tool_response"
+_BRACKETS = "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|[gs]?MASK"
+_CONTROL = re.compile(rf"<(?=[|｜]|/?(?:{_TAGS})>)|\[(?=/?(?:{_BRACKETS})\])")
+"""Where control tokens begin, in every family that a server may serve: it does not tell which are its own."""
 
 
 def judges_of(config: JudgeConfig) -> dict[str, ModelJudgeConfig]:
