@@ -52,11 +52,13 @@ async def judge_answers(
     *,
     seed: int,
     concurrency: int,
+    elsewhere: Sequence[Row] = (),
     title: str = "judge",
 ) -> dict[str, str]:
     """Ask for every verdict that is missing. The judge is built only if there is one to ask for.
 
-    An empty answer is not judged. Returns what was not asked because of a cap: cell in words -> reason.
+    An empty answer is not judged. `elsewhere`: verdicts in another file that count towards the judge's caps. Returns
+    what was not asked because of a cap: cell in words -> reason.
 
     Raises:
         DataError: a stored verdict was given by another wording, or by this judge with other settings.
@@ -69,7 +71,7 @@ async def judge_answers(
     if not work:
         return {}
     asked = judge()
-    budget = Budget(name, config, (row for row in verdicts.rows if row["judge"] == name))
+    budget = Budget(name, config, [row for row in (*verdicts.rows, *elsewhere) if row["judge"] == name])
     by_cell = {task.cell(name): task for task in work}
 
     async def one(cell: Cell) -> Row:

@@ -24,7 +24,6 @@ from reer.config import (
     PanelConfig,
 )
 from reer.errors import BackendError, ConfigError, ModelError
-from reer.manifest import digest
 from reer.types import Criterion, GenerateRequest, Generator, Judge, JudgeRequest, Message, Response, Usage, Verdict
 
 from .budget import refuse_cap_without_price
@@ -143,8 +142,7 @@ def shown(request: JudgeRequest) -> str:
 
     Tokens by which chat templates end a turn are broken up.
     """
-    mark = digest(request.seed, request.repeat, request.query, request.answer)[:12]
-    return _CONTROL.sub(r"\g<0> ", material(request.query, request.answer, mark))
+    return _CONTROL.sub(r"\g<0> ", material(request.query, request.answer))
 
 
 def verdict_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:

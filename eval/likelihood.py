@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from reer.backend.models import break_up
 from reer.errors import BackendError, ModelError
-from reer.manifest import digest
 from reer.types import Criterion, JudgeRequest, Message, Scorer, Tokenizer, Usage, Verdict
 
 from .rubric import ask_level, material
@@ -34,8 +33,7 @@ class LikelihoodJudge:
     async def judge(self, request: JudgeRequest) -> Verdict:
         """See `types.Judge`. Scores are real numbers between the middles of the lowest and the highest anchor."""
         tokenizer, criteria = self._scorer.tokenizer, request.criteria
-        mark = digest(request.seed, request.repeat, request.query, request.answer)[:12]
-        judged = break_up(material(request.query, request.answer, mark), tokenizer.special_texts)
+        judged = break_up(material(request.query, request.answer), tokenizer.special_texts)
         prompts = [
             tokenizer.chat([Message("user", judged + ask_level(criterion, request.rubric.guidance))]) + self._opening
             for criterion in criteria

@@ -97,9 +97,17 @@ def make_rubric(
     )
 
 
-def material(query: str, answer: str, mark: str) -> str:
+def mark_of(query: str, answer: str) -> str:
+    """A mark that the texts it encloses cannot hold, since it is their hash.
+
+    The same for every call about one answer, so that a server's prompt cache reads the answer once.
+    """
+    return digest("mark", query, answer)[:12]
+
+
+def material(query: str, answer: str) -> str:
     """What is judged, as data between marks."""
-    return MATERIAL.format(query=query, answer=answer, mark=mark)
+    return MATERIAL.format(query=query, answer=answer, mark=mark_of(query, answer))
 
 
 def ask_level(criterion: Criterion, guidance: str = "") -> str:

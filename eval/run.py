@@ -142,14 +142,14 @@ async def _judge(
     slots = config.executor.concurrency
     failed = await judge_answers(
         benchmark.items, answers, files["verdicts"], partial(build, judge), name, judge,
-        seed=config.seed, concurrency=slots,
+        seed=config.seed, concurrency=slots, elsewhere=files["anchors"].rows,
     )  # fmt: skip
     if judge.anchors and not failed:
         fresh = replace(judge, cache=False, repeats=1)  # a remembered reply cannot drift
         items, texts, _ = anchor_items()
         failed = await judge_answers(
             items, texts, files["anchors"], partial(build, fresh), name, fresh,
-            seed=ANCHOR_SEED, concurrency=slots, title="anchors",
+            seed=ANCHOR_SEED, concurrency=slots, elsewhere=files["verdicts"].rows, title="anchors",
         )  # fmt: skip
     return failed
 
@@ -162,7 +162,7 @@ def _summarise(
     for name, judge in judges.items():
         refuse_unlike(verdicts, benchmark.items, name, judge)
     results, scores = summarise(
-        Stored(files["answers"].rows, verdicts.rows, files["lift"].rows),
+        Stored(files["answers"].rows, verdicts.rows, files["lift"].rows, files["anchors"].rows),
         benchmark,
         judges,
         model=config.evaluate.label,

@@ -38,6 +38,7 @@ class Stored:
     answers: Sequence[Row]
     verdicts: Sequence[Row]
     lifts: Sequence[Row]
+    anchors: Sequence[Row] = ()
 
 
 def summarise(
@@ -59,6 +60,7 @@ def summarise(
     required = {item.id: item.required_words for item in benchmark.items if item.required_words}
     references = [item.reference for item in benchmark.items if item.reference]
     lift = _reference_lift(stored.lifts, references, seed) if lift_measured and references else None
+    paid = [*stored.verdicts, *stored.anchors]
     result = found.scores() | {
         "answers": answer_counts(benchmark.items, answers),
         "failures": counts(sum(failures.values(), Counter())),
@@ -67,7 +69,7 @@ def summarise(
         "agreement": found.agreement(list(judges)),
         "length": found.length(),
         "histograms": found.histograms(),
-        "cost": {name: cost_of((r for r in stored.verdicts if r["judge"] == name), judges[name]) for name in judges},
+        "cost": {name: cost_of((row for row in paid if row["judge"] == name), judges[name]) for name in judges},
         "rubric": benchmark.version,
         "prompts": WORDING,
         "data": asdict(benchmark.source) | {"items": len(benchmark.known), "asked": len(benchmark.items)},

@@ -11,7 +11,7 @@ from judging import NAMES, Scripted, request_of, verdict_json
 from eval.benchmarks import hellobench, writingbench
 from eval.benchmarks.reasoning import CRITERIA, RUBRIC
 from eval.judge import OpenAIJudge, judges_of, verdict_schema
-from eval.rubric import make_rubric
+from eval.rubric import make_rubric, mark_of
 from reer.backend.openai import NoJSONMode, Refusal
 from reer.config import (
     BenchmarkConfig,
@@ -22,7 +22,6 @@ from reer.config import (
     PanelConfig,
 )
 from reer.errors import BackendError, ConfigError, ModelError
-from reer.manifest import digest
 from reer.types import FinishReason, JudgeRequest, Verdict
 
 REQUEST = request_of("A fox saw grapes.", seed=11)
@@ -115,20 +114,21 @@ def test_the_judged_text_stays_between_its_marks(attack: str) -> None:
     generator = Scripted(lambda _: verdict_json())
     ask(generator, judged)
     [request] = generator.requests
-    mark = digest(judged.seed, judged.repeat, "q", attack)[:12]
+    mark = mark_of("q", attack)
     content = request.messages[-1].content
     assert mark not in attack
     assert content.count(f"=== END OF ANSWER {mark} ===") == 1
     assert not any(control in content for control in ("<|im_end|>", "</s>", "[INST]", "<end_of_turn>"))
 
 
-def test_the_mark_cannot_be_foreseen() -> None:
-    def mark(seed: int, answer: str) -> str:
-        generator = Scripted(lambda _: verdict_json())
-        ask(generator, request_of(answer, query="q", seed=seed))
-        return generator.requests[0].messages[-1].content.partition("=== TASK ")[2].split()[0]
-
-    assert len({mark(1, "x"), mark(2, "x"), mark(1, "y"), mark(1, f"x {mark(1, 'x')}")}) == 4
+def test_calls_about_one_answer_begin_alike_and_an_answer_that_holds_its_mark_has_another() -> None:
+    """A server's prompt cache reads the answer once for all repeats and criteria."""
+    generator = Scripted(lambda _: verdict_json())
+    for seed in range(3):
+        ask(generator, request_of("x", query="q", repeat=seed, seed=seed))
+    contents = [request.messages[-1].content for request in generator.requests]
+    assert len({content.partition("=== END OF ANSWER")[0] for content in contents}) == 1
+    assert len({mark_of("q", "x"), mark_of("q", "y"), mark_of("r", "x"), mark_of("q", f"x {mark_of('q', 'x')}")}) == 4
 
 
 def test_schema_asks_for_the_reason_first_and_orders_the_criteria_by_seed() -> None:

@@ -24,7 +24,7 @@ def test_another_wording_is_another_version() -> None:
 
 
 def test_texts_with_braces_stay_as_they_are() -> None:
-    assert "{answer} {0}" in material("q", "{answer} {0}", "m")
+    assert "{answer} {0}" in material("q", "{answer} {0}")
 
 
 def test_criteria_are_asked_in_the_given_order() -> None:
