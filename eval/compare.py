@@ -272,9 +272,9 @@ def table(comparison: Row) -> str:
 
 def _line(name: str, test: Row) -> str:
     shown = name.replace("_", " ")[:28]
-    if test["low"] is None:
+    if test["mean"] is None:
         return f"    {shown:<28}–"
-    interval = f"{test['mean']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
+    interval = f"{test['mean']:+.3f}" + ("" if test["low"] is None else f" [{test['low']:+.3f}, {test['high']:+.3f}]")
     p, adjusted = (f"{test[key]:.4f}" if test.get(key) is not None else "–" for key in ("p", "p_holm"))
     return f"    {shown:<28}{interval:<28}{p:>8}{adjusted:>12}"
 

@@ -215,7 +215,9 @@ def _paper(labels: Sequence[str], benchmarks: Mapping[str, Sequence[Evaluation |
         for index, label in enumerate(labels)
     ]
     theirs = [(row["model"], [row["scores"].get(column["key"]) for column in columns]) for row in paper["rows"]]
-    return {"source": paper["source"], "columns": columns, "ours": ours, "theirs": theirs}
+    rows = (row for column in columns for row in benchmarks[column["benchmark"]] if row)
+    judges = list(dict.fromkeys(judge for row in rows for judge in row.result.get("judges") or ()))
+    return {"source": paper["source"], "columns": columns, "judges": judges, "ours": ours, "theirs": theirs}
 
 
 def _of_column(column: Row, evaluation: Evaluation | None) -> Any:

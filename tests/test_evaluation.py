@@ -97,6 +97,7 @@ def test_criteria_that_do_not_apply_are_no_missing_verdicts(tmp_path: Path) -> N
 def test_the_papers_rows_are_marked_second_hand_with_their_judge(tmp_path: Path) -> None:
     said = page_of(*evaluated(tmp_path)).said
     assert "The paper’s rows, second-hand, by its judge" in said
+    assert "Ours, judged by likelihood:smollm2 base" in said
     assert "DeepWriter-8B 91.3 82.6 87.4 72.2 70.6 72.3" in said
     assert "check every cell there before quoting it" in said
     assert "WB-D WritingBench D, literature: Claude 3.7 Sonnet according to a reviewer" in said

@@ -161,6 +161,7 @@ def test_the_command_writes_file_and_page_beside_the_runs(
     assert "tuned - base" in said
     stored = json.loads((root / "comparison.json").read_text())
     assert table(stored) in said
+    assert "[+" in said
     assert "Differences on the same prompts" in (root / "report.html").read_text()
 
 
@@ -171,3 +172,10 @@ def test_the_command_complains_in_one_sentence(
     said = capsys.readouterr().err
     assert said.startswith("reer-compare: there is nothing to compare")
     assert said.count("\n") == 1
+
+
+def test_a_difference_without_an_interval_is_still_shown(tmp_path: Path) -> None:
+    folders = [write_evaluation(tmp_path / name, name, n=1, shift=shift) for name, shift in (("a", 0.0), ("b", 0.1))]
+    [line] = [line for line in table(compared(*folders)).splitlines() if "overall" in line]
+    assert "[" not in line
+    assert "+0." in line
