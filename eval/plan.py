@@ -66,21 +66,23 @@ def _judging(
                     read, said = TEMPLATE + around + written, REASON * len(criteria)
                     used += Usage(calls=1, prefilled_tokens=read, generated_tokens=said)
     if judge.kind == "likelihood":
-        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} criteria each, no text written"
+        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} each, no text written"
     cost, price = dollars(used, judge.price), judge.price
     shown = "no price given: judge.price.input=... and judge.price.output=... in $ per 1M tokens"
     if cost is not None:
         dated = f" of {price.as_of}" if price.as_of else ", undated"
         shown = f"about ${cost:,.2f} at ${price.input:g} in and ${price.output:g} out per 1M tokens (prices{dated})"
     return (
-        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(benchmark)} criteria each: about "
+        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(benchmark)} each: about "
         f"{used.prefilled_tokens:,} tokens read, {used.generated_tokens:,} written; {shown}"
     )
 
 
 def _criteria(benchmark: Benchmark) -> str:
     found = sorted({_per_call(item.rubric) for item in benchmark.items})
-    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    if found == [1]:
+        return "one criterion"
+    return f"{found[0]} criteria" if len(found) == 1 else f"{found[0]} to {found[-1]} criteria"
 
 
 def _per_call(rubric: Rubric) -> int:

@@ -78,7 +78,8 @@ def run(config: EvaluationConfig) -> int:
         _write_manifest(run_dir, benchmark, judges, config)
     if "summarise" not in config.steps:
         return PARTIAL if quarantine else DONE
-    results = _summarise(run_dir, files, benchmark, judges, config, lift=engines is None or engines.can_score)
+    lift = engines.can_score if engines else bool(files["lift"].rows)
+    results = _summarise(run_dir, files, benchmark, judges, config, lift=lift)
     _close(config, run_dir, results)
     return PARTIAL if quarantine or results["benchmarks"][benchmark.name]["failures"] else DONE
 
@@ -167,7 +168,7 @@ def _summarise(
         judges,
         model=config.evaluate.label,
         seed=config.seed,
-        lift_measured=lift and not config.answers,
+        lift_measured=lift,
         training=training_texts(training) if training.is_file() else None,
     )
     results["benchmarks"][benchmark.name]["anchors"] = {

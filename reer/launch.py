@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reer.config import ReerConfig, RunConfig, flatten, load, one_line, register
+from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load, one_line, register
 from reer.errors import RunDirError, UserError
 
 C = TypeVar("C", bound=RunConfig)
@@ -138,7 +138,7 @@ def _explain(error: Exception) -> str:
 
 def _similar(key: str) -> str:
     """The known key that looks most like this one, as an offer."""
-    known = [known for known, _ in flatten(asdict(ReerConfig()))]
+    known = [known for known, _ in flatten(asdict(ReerConfig()) | {"judge": asdict(OpenAIJudgeConfig())})]
     parent, _, leaf = key.rpartition(".")
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
     close = difflib.get_close_matches(leaf, siblings, n=1)

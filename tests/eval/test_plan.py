@@ -36,7 +36,7 @@ def plan(tmp_path: Path, name: str, judge: OpenAIJudgeConfig | PanelConfig, **ch
 def test_calls_tokens_and_dollars(tmp_path: Path) -> None:
     price = PriceConfig(input=2.5, output=10.0, as_of="2026-11-01")
     text = plan(tmp_path, "writingbench", OpenAIJudgeConfig(backend=FAKE, repeats=3, price=price))
-    assert "120 calls to openai:fake, 1 criteria each" in text
+    assert "120 calls to openai:fake, one criterion each" in text
     assert "about $" in text
     assert "prices of 2026-11-01" in text
     assert "no price given" in plan(tmp_path, "hellobench", OpenAIJudgeConfig(backend=FAKE))
