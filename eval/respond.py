@@ -9,8 +9,9 @@ from reer.config import BenchmarkConfig
 from reer.layout import Layout
 from reer.manifest import seed_of
 from reer.outputs import loops, word_count
-from reer.types import Example, GenerateRequest, Generator, Message, Response
+from reer.types import GenerateRequest, Generator, Message, Response
 
+from .items import Item
 from .store import Row, Rows, fill
 
 EPOCH = 0
@@ -18,7 +19,7 @@ EPOCH = 0
 
 
 async def respond(
-    examples: Sequence[Example],
+    items: Sequence[Item],
     answers: Rows,
     generator: Callable[[], Generator],
     parser: Layout,
@@ -32,8 +33,8 @@ async def respond(
 
     Returns ids whose request failed, with the reason.
     """
-    stored = current_answers(answers.rows, examples)
-    queries = {example.id: example.query for example in examples if example.id not in stored}
+    stored = current_answers(answers.rows, items)
+    queries = {item.id: item.query for item in items if item.id not in stored}
     if not queries:
         return {}
     model = generator()
@@ -67,7 +68,7 @@ def taken_apart(response: Response, parser: Layout) -> Row:
     }
 
 
-def current_answers(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, Row]:
-    """The stored answer of each example, in the examples' order; answers to another query text are left out."""
+def current_answers(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, Row]:
+    """The stored answer of each item, in the items' order; answers to another query text are left out."""
     stored = {row["id"]: row for row in rows}
-    return {e.id: stored[e.id] for e in examples if e.id in stored and stored[e.id]["prompt"] == e.query}
+    return {i.id: stored[i.id] for i in items if i.id in stored and stored[i.id]["prompt"] == i.query}

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reer.config import ReerConfig, RunConfig, flatten, load, one_line, register
+from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load, one_line, register
 from reer.errors import RunDirError, UserError
 
 C = TypeVar("C", bound=RunConfig)
@@ -32,6 +32,7 @@ FREE = (
     "dry_run", "run_dir", "name", "executor", "tracking", "filter", "launch", "audit",
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
     "row_tokens", "token_budget", "kept_tokens", "score_cache",
+    "steps", "training_data",
 )  # fmt: skip
 """Keys (or last parts of keys) that an old run folder may be continued with other values of.
 
@@ -69,11 +70,11 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
     return main
 
 
-def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
+def open_run_dir(config: RunConfig, *, begun: bool = True, free: Collection[str] = ()) -> Path:
     """Create the run folder, or check that it belongs to this config, and freeze the config in it.
 
     `begun` says whether the folder holds work already: one in which nothing was done yet (its model was not found,
-    say) may be used with other settings.
+    say) may be used with other settings. `free` names groups of which the stage itself sees that results do not mix.
 
     Raises:
         RunDirError: it cannot be written, or was made with another value of a key that changes results.
@@ -83,7 +84,7 @@ def open_run_dir(config: RunConfig, *, begun: bool = True) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if frozen.exists() and begun:
-            _refuse_other_results(frozen, OmegaConf.load(frozen), resolved)
+            _refuse_other_results(frozen, OmegaConf.load(frozen), resolved, free)
         temporary = folder / ".config.yaml.tmp"
         OmegaConf.save(resolved, temporary)
         temporary.replace(frozen)
@@ -107,12 +108,14 @@ def exclusive(run_dir: Path) -> Iterator[None]:
         raise RunDirError(f"{run_dir}: another process is working in this run folder") from error
 
 
-def _refuse_other_results(path: Path, old: Any, new: Any) -> None:
+def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str]) -> None:
     before, now = (dict(flatten(OmegaConf.to_container(config))) for config in (old, new))
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not _is_free(key) and not _extends(key, before.get(key), now.get(key))
+        if before.get(key) != now.get(key)
+        and not (_is_free(key) or key.partition(".")[0] in free)
+        and not _extends(key, before.get(key), now.get(key))
     ]
     if changed:
         facts = ", ".join(f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed)
@@ -152,7 +155,7 @@ def _explain(error: Exception) -> str:
 
 def _similar(key: str) -> str:
     """The known key that looks most like this one, as an offer."""
-    known = [known for known, _ in flatten(asdict(ReerConfig()))]
+    known = [known for known, _ in flatten(asdict(ReerConfig()) | {"judge": asdict(OpenAIJudgeConfig())})]
     parent, _, leaf = key.rpartition(".")
     siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
     close = difflib.get_close_matches(leaf, siblings, n=1)

@@ -1,16 +1,13 @@
-"""The report's figures as inline SVG, each drawn twice: for a wide screen and for a phone.
+"""Figures as inline SVG, each drawn twice (for a wide screen and for a phone), and those of a search and a training.
 
 Knows numbers and their labels; knows nothing of files, models or HTML around it. The same numbers give the same
 bytes. NLL is in nats per answer token everywhere.
 """
 
 import io
-import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from html import escape
-from itertools import chain
 from typing import Any
 
 from reer.results import Curve
@@ -23,17 +20,16 @@ MODELS = ("#8c96a5", "#1f5fbf", "#b4532a", "#2c8a5b", "#7a4fb5", "#b03a78")
 WIDE, NARROW = 5.4, 3.5
 """Inches: at the width the page shows them in, 9 pt text comes out at about 12 px on both."""
 
+TITLES = {
+    "longbench_write": "LongBench-Write", "hellobench": "HelloBench", "writingbench": "WritingBench",
+    "open_ended_qa": "Open-ended QA", "S_q": "Quality, S_q", "S_l": "Length, S_l", "en": "English", "zh": "Chinese",
+    "distinct_1": "distinct-1", "distinct_2": "distinct-2", "overlap": "13-grams copied from training data",
+    "copied_run": "Longest copied run (words)", "loop_rate": "Ends in a loop", "truncated": "Cut at the token limit",
+    "length_compliance": "Within a fifth of the length asked",
+}  # fmt: skip
+"""Keys that are not written like the words they are."""
 LABELLED_ROWS = 24
 """A plot with one row per example names the examples up to this many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lift:
-    """NLL of reference answers under one evaluated model: base, model, and model with its own thinking."""
-
-    label: str
-    means: tuple[float, float, float]
-    examples: tuple[tuple[float, float, float], ...]
 
 
 def descent(curves: Sequence[Curve], shown: Sequence[Curve]) -> str:
@@ -41,7 +37,7 @@ def descent(curves: Sequence[Curve], shown: Sequence[Curve]) -> str:
     length = 2 + max(len(curve.steps) for curve in curves)
     paths = [curve.change(length) for curve in curves]
     mean = [sum(column) / len(paths) for column in zip(*paths, strict=True)]
-    alpha = _faint(len(shown))
+    alpha = faint(len(shown))
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -78,7 +74,7 @@ def gains(shown: Sequence[Curve]) -> str:
             ("final", FINAL, [c.final for c in curves]),
         ):
             axes.scatter(values, rows, s=26 if named else 7, color=colour, label=name, zorder=3, linewidths=0)
-        axes.set_yticks(rows if named else [], [_short(c.label) for c in curves] if named else [])
+        axes.set_yticks(rows if named else [], [short(c.label) for c in curves] if named else [])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("NLL of the answer (nats per token)")
         axes.grid(axis="x")
@@ -104,60 +100,10 @@ def loss(points: Sequence[tuple[float, float]]) -> str:
     return render("loss", "Training loss by optimiser step", draw, 2.9)
 
 
-def dimensions(benchmark: str, models: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
-    """Mean raw scores with their intervals: one row per criterion, one dot per model.
-
-    `models` maps a model's label to {criterion: (mean, low, high)}.
-    """
-    criteria = list(dict.fromkeys(chain.from_iterable(models.values())))
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        for index, (label, scores) in enumerate(models.items()):
-            offset = (index - (len(models) - 1) / 2) * min(0.26, 0.8 / len(models))
-            rows = [criteria.index(name) + offset for name in scores]
-            means, lows, highs = zip(*scores.values(), strict=True)
-            colour = MODELS[index % len(MODELS)]
-            axes.hlines(rows, lows, highs, color=colour, linewidth=2, alpha=0.55)
-            axes.scatter(means, rows, s=34, color=colour, label=label, zorder=3, linewidths=0)
-        wrap = 26 if figure.get_figwidth() > NARROW else 14
-        axes.set_yticks(range(len(criteria)), ["\n".join(textwrap.wrap(title(name), wrap)) for name in criteria])
-        axes.set_ylim(len(criteria) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("raw score, with 95% interval")
-        axes.grid(axis="x")
-        figure.legend(loc="outside upper left", ncols=3)
-
-    alt = f"Scores by criterion on {benchmark}, one dot per model"
-    return render(f"dimensions-{benchmark}", alt, draw, 1.1 + 0.42 * max(3, len(criteria)))
-
-
-def lift(models: Sequence[Lift]) -> str:
-    """NLL of the reference answer under the base model, the model, and the model with its own thinking."""
-
-    def draw(figure: Any) -> None:
-        panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-        wide = figure.get_figwidth() > NARROW
-        for index, (axes, model) in enumerate(zip(panels, models, strict=True)):
-            colour = MODELS[index % len(MODELS)]
-            for example in model.examples:
-                axes.plot(example, color=colour, alpha=_faint(len(model.examples)), linewidth=0.9)
-            axes.plot(model.means, color=colour, linewidth=2.4, marker="o", markersize=4.5)
-            for x, mean in enumerate(model.means):
-                axes.annotate(f"{mean:.2f}", (x, mean), (0, 7), textcoords="offset points", ha="center", color=INK)
-            axes.set_title(_short(model.label), loc="left", color=INK, fontsize=9, fontweight="bold")
-            labels = ("base,\nno thinking", "model,\nno thinking", "model,\nthinking")
-            axes.set_xticks(range(3), labels if wide and len(models) <= 2 else ("base", "model", "model\n+ think"))
-            axes.set_xlim(-0.45, 2.45)
-            axes.grid(axis="y")
-        panels[0].set_ylabel("NLL of the reference\n(nats per token)")
-
-    return render("lift", "NLL of the reference answer under base model, model, and model with thinking", draw, 3.1)
-
-
 def title(name: str) -> str:
-    """A criterion's key as words: problem_deconstruction -> Problem deconstruction."""
+    """A key as words: problem_deconstruction -> Problem deconstruction."""
+    if name in TITLES:
+        return TITLES[name]
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 
@@ -220,10 +166,10 @@ def _tall(shown: Sequence[Curve]) -> float:
     return max(3.1, min(4.4, 1.0 + 0.2 * len(shown)))
 
 
-def _faint(lines: int) -> float:
+def faint(lines: int) -> float:
     """Opacity of thin lines: the more there are, the fainter each."""
     return max(0.08, min(0.3, 5 / max(1, lines)))
 
 
-def _short(label: str, limit: int = 16) -> str:
+def short(label: str, limit: int = 16) -> str:
     return label if len(label) <= limit else f"{label[: limit - 1]}…"

@@ -1,12 +1,14 @@
 """One self-contained page from any run folders: what was found, trained and scored, and the texts to read.
 
-`results` reads the folders, `views` chooses and orders what is shown, `plots` draws, the templates lay it out.
+`results` reads the folders, `views` and `evaluation` choose and order what is shown, `plots` and `score_plots` draw,
+the templates lay it out.
 Everything a model wrote is data: the templates escape it, and the page's own policy forbids every request and
 every script but its own.
 """
 
 import argparse
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -17,10 +19,11 @@ from typing import Any, NoReturn
 
 from reer import plots
 from reer.errors import RunDirError, UserError
+from reer.evaluation import evaluation_view
 from reer.manifest import write_text
 from reer.overview import overview
-from reer.results import Run, read_run
-from reer.views import evaluation_view, search_view, training_view
+from reer.results import Row, Run, read_comparison, read_runs
+from reer.views import search_view, training_view
 
 SHOWN = 200
 """Trajectories, and answers, that a page holds at most."""
@@ -31,14 +34,15 @@ LARGEST = 10_000_000
 def main() -> NoReturn:
     """The console command reer-report."""
     parser = argparse.ArgumentParser(prog="reer-report", description="One page (HTML) from run folders of any stages.")
-    parser.add_argument("run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="e.g. runs/demo/synthesize")
-    parser.add_argument("--out", type=Path, help="the page; default: report.html in the folder above all RUN_DIRs")
+    parser.add_argument("run_dirs", metavar="RUN_DIR", type=Path, nargs="+", help="e.g. runs/demo, or folders in it")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html in the folder above all runs")
     parser.add_argument("--title", help="default: the name of that folder")
     options = parser.parse_args()
     try:
-        target = options.out or common_folder(options.run_dirs) / "report.html"
+        runs = read_runs(options.run_dirs)
+        target = options.out or common_folder(runs) / "report.html"
         write_page(options.run_dirs, target, options.title)
-        print(overview([read_run(path) for path in options.run_dirs]))
+        print(overview(runs))
         print(f"pages                      {target}")
     except UserError as error:
         print(f"reer-report: {error}", file=sys.stderr)
@@ -49,13 +53,16 @@ def main() -> NoReturn:
 def write_page(run_dirs: Sequence[Path], target: Path, title: str | None = None) -> Path:
     """Render one page from run folders of any stages, in the order given; returns `target`.
 
+    A comparison.json beside the page, or above all runs, is shown where it was made of the scores shown.
+
     Raises:
         RunDirError: a folder holds no results, or the page cannot be written.
         DataError: a result file is broken.
     """
-    runs = [read_run(path) for path in run_dirs]
-    heading = title or common_folder(run_dirs).resolve().name or "Report"
-    page = fit(runs, heading)
+    runs = read_runs(run_dirs)
+    above = common_folder(runs)
+    comparison = read_comparison([target.parent, above])
+    page = fit(runs, comparison, title or above.name or "Report")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, page)
@@ -64,20 +71,20 @@ def write_page(run_dirs: Sequence[Path], target: Path, title: str | None = None)
     return target
 
 
-def common_folder(run_dirs: Sequence[Path]) -> Path:
+def common_folder(runs: Sequence[Run]) -> Path:
     """The innermost folder above all run folders."""
-    return Path(os.path.commonpath([path.absolute().parent for path in run_dirs]))
+    return Path(os.path.commonpath([run.path.absolute().parent for run in runs]))
 
 
-def fit(runs: Sequence[Run], title: str) -> str:
+def fit(runs: Sequence[Run], comparison: Row, title: str) -> str:
     """The page, with as many texts as it may hold."""
     shown = SHOWN
-    while len((page := render(runs, title, shown)).encode()) > LARGEST and shown > 1:
+    while len((page := render(runs, comparison, title, shown)).encode()) > LARGEST and shown > 1:
         shown //= 2
     return page
 
 
-def render(runs: Sequence[Run], title: str, shown: int) -> str:
+def render(runs: Sequence[Run], comparison: Row, title: str, shown: int) -> str:
     """The page with at most `shown` trajectories and as many answers."""
     from jinja2 import ChainableUndefined, Environment, PackageLoader
     from markupsafe import Markup
@@ -97,9 +104,12 @@ def render(runs: Sequence[Run], title: str, shown: int) -> str:
         "short_path": short_path,
         "pretty": pretty,
         "title_case": plots.title,
+        "compact": compact,
+        "compact_score": compact_score,
+        "trim_zeros": trim_zeros,
+        "run_name": functools.partial(run_name, common_folder(runs)),
     }
     style, script = (Markup(environment.get_template(name).render()) for name in ("report.css", "report.js"))
-    evaluated = [run for run in runs if run.stage == "evaluate"]
     return environment.get_template("report.html").render(
         title=title,
         runs=runs,
@@ -109,7 +119,7 @@ def render(runs: Sequence[Run], title: str, shown: int) -> str:
         colours={"none": plots.NONE, "first": plots.FIRST, "final": plots.FINAL, "models": plots.MODELS},
         searches=[search_view(run, shown) for run in runs if run.stage == "synthesize"],
         trainings=[training_view(run) for run in runs if run.stage == "sft"],
-        evaluation=evaluation_view(evaluated, shown) if evaluated else None,
+        evaluation=evaluation_view(runs, comparison, shown),
     )
 
 
@@ -145,6 +155,28 @@ def short_path(name: Any) -> str:
     """A path from the root of somebody's machine by its last two parts; anything else as it is."""
     path = Path(str(name))
     return "/".join(path.parts[-2:]) if path.is_absolute() else str(name)
+
+
+def run_name(above: Path, run: Run) -> str:
+    """A run by its folder, seen from the one above all runs."""
+    return run.path.absolute().relative_to(above).as_posix()
+
+
+def compact(value: Any) -> str:
+    """A count in three digits: 12345 -> 12.3k."""
+    if not isinstance(value, int | float) or value < 10_000:
+        return number(value)
+    return f"{value / 1e6:.3g}M" if value >= 999_500 else f"{value / 1e3:.3g}k"
+
+
+def compact_score(value: Any) -> str:
+    """A score in about three digits, whatever its scale."""
+    return number(value, 1 if isinstance(value, int | float) and value >= 10 else 2)
+
+
+def trim_zeros(text: str) -> str:
+    """A decimal number without the zeros at its end: 3.00 -> 3."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def pretty(value: Any) -> str:

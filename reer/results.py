@@ -5,13 +5,15 @@ empty result, a broken one is the user's error. NLL is in nats per answer token.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reer.errors import DataError, RunDirError
+from reer.manifest import digest
 
 Row = dict[str, Any]
 Key = tuple[str, str, int]
@@ -24,9 +26,9 @@ class Run:
 
     path: Path
     stage: str
-    """synthesize, sft or evaluate."""
+    """synthesize, sft, evaluate or validate."""
     summary: Row
-    """summary.json; of an evaluation, results.json."""
+    """summary.json; of an evaluation results.json, of a validation validation.json."""
     manifest: Row
     config: str
     """config.yaml as it stands."""
@@ -79,31 +81,73 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluated model: its results and, by prompt, its answers, verdicts and reference lift."""
+    """One model on one benchmark: its results and, by prompt, what was asked, answered, judged and measured."""
 
     label: str
+    benchmark: str
     run: Run
+    items: Mapping[str, Row]
     answers: Mapping[Key, Row]
-    verdicts: Mapping[tuple[str, str], list[Row]]
+    verdicts: Mapping[str, list[Row]]
+    scores: Mapping[str, Row]
     lifts: Mapping[str, Row]
+
+    @property
+    def result(self) -> Row:
+        """What results.json says of the benchmark."""
+        found = (self.run.summary.get("benchmarks") or {}).get(self.benchmark)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def scores_hash(self) -> str:
+        """Ties a comparison to the very scores it was made of."""
+        return digest([[name, row.get("overall"), row.get("scores")] for name, row in self.scores.items()])[:16]
 
     def verdicts_of(self, key: Key) -> list[Row]:
         """The verdicts that stand for one answer; one that names no epoch belongs to all of them."""
-        benchmark, name, epoch = key
+        _, name, epoch = key
         if not self.answers.get(key, {}).get("answer"):
             return []
-        return [row for row in self.verdicts.get((benchmark, name), []) if row.get("epoch", epoch) == epoch]
+        return [row for row in self.verdicts.get(name, []) if row.get("epoch", epoch) == epoch]
 
     def score(self, key: Key) -> float | None:
-        """Mean of all scores that judges gave to one answer; None where there is none."""
-        scores = [
-            score
-            for row in self.verdicts_of(key)
-            if row.get("status") == "ok"
-            for score in row.get("scores", {}).values()
-            if score is not None
-        ]
-        return sum(scores) / len(scores) if scores else None
+        """Score of one answer on the benchmark's scale; None where there is none."""
+        overall = self.scores.get(key[1], {}).get("overall")
+        return float(overall) if isinstance(overall, int | float) else None
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """The runs in some folders; a folder above run folders stands for all of them.
+
+    Raises:
+        RunDirError: a folder holds no results.
+        DataError: a result file is broken.
+    """
+    return [read_run(folder) for path in paths for folder in _run_dirs(path, depth=2) or [path]]
+
+
+def _run_dirs(path: Path, depth: int) -> list[Path]:
+    if stage_of(path):
+        return [path]
+    return [found for inner in sorted(path.glob("*/")) for found in _run_dirs(inner, depth - 1)] if depth else []
+
+
+def stage_of(path: Path) -> str | None:
+    """Which stage left a folder's files; None where no stage did."""
+    if (path / "results.json").exists() or (path / "answers.jsonl").exists():
+        return "evaluate"
+    if (path / "validation.json").exists():
+        return "validate"
+    if (path / "trajectories.jsonl").exists():
+        return "synthesize"
+    if (path / "metrics.jsonl").exists() or (path / "summary.json").exists():
+        examples = _json(path / "summary.json").get("examples")
+        return "synthesize" if isinstance(examples, dict) else "sft"
+    return None
+
+
+SUMMARIES = {"evaluate": "results.json", "validate": "validation.json"}
+"""File with the key numbers of a stage, where it is not summary.json."""
 
 
 def read_run(path: Path) -> Run:
@@ -113,18 +157,22 @@ def read_run(path: Path) -> Run:
         RunDirError: none of the files that a stage leaves is there.
         DataError: one of them is broken.
     """
-    if (path / "results.json").exists() or (path / "answers.jsonl").exists():
-        stage, summary = "evaluate", _json(path / "results.json")
-    elif (path / "trajectories.jsonl").exists():
-        stage, summary = "synthesize", _json(path / "summary.json")
-    elif (path / "metrics.jsonl").exists() or (path / "summary.json").exists():
-        summary = _json(path / "summary.json")
-        stage = "synthesize" if isinstance(summary.get("examples"), dict) else "sft"
-    else:
+    stage = stage_of(path)
+    if stage is None:
         raise RunDirError(f"{path} holds no results: no trajectories, metrics, summary, answers or results file")
+    summary = _json(path / SUMMARIES.get(stage, "summary.json"))
     config = path / "config.yaml"
     text = config.read_text(encoding="utf-8") if config.exists() else ""
     return Run(path, stage, summary, _json(path / "manifest.json"), text)
+
+
+def read_comparison(folders: Sequence[Path]) -> Row:
+    """The first comparison.json in some folders; empty where there is none.
+
+    Raises:
+        DataError: it is broken.
+    """
+    return next((found for folder in folders if (found := _json(folder / "comparison.json"))), {})
 
 
 def read_curve(row: Row) -> Curve | None:
@@ -138,21 +186,45 @@ def read_curve(row: Row) -> Curve | None:
     return Curve(label, str(row.get("domain") or ""), nll["none"], nll["first"], steps, nll["final"])
 
 
-def read_evaluation(run: Run) -> Evaluation:
-    """Everything an evaluate folder holds.
+def read_evaluations(runs: Sequence[Run]) -> list[Evaluation]:
+    """Everything that evaluate folders hold, each labelled as `distinct_labels` says.
 
     Raises:
         DataError: a row is broken.
     """
+    read = [_read_evaluation(run) for run in runs]
+    labels = distinct_labels([(e.label, e.benchmark, e.run.path) for e in read])
+    return [replace(evaluation, label=label) for evaluation, label in zip(read, labels, strict=True)]
+
+
+def distinct_labels(named: Sequence[tuple[str, str, Path]]) -> list[str]:
+    """Labels of evaluations, given as (label, benchmark, folder): models of one name on one benchmark are told apart.
+
+    By the first part of their folders' paths in which they are not all the same.
+    """
+    counts = Counter((label, benchmark) for label, benchmark, _ in named)
+    twice = {label for (label, _), count in counts.items() if count > 1}
+    parts = [path.absolute().parts for label, _, path in named if label in twice]
+    shared = len(os.path.commonprefix([list(found) for found in parts]))
+    return [
+        f"{label} ({'/'.join(path.absolute().parts[shared : shared + 1]) or path.name})" if label in twice else label
+        for label, _, path in named
+    ]
+
+
+def _read_evaluation(run: Run) -> Evaluation:
     answers = {(str(row.get("benchmark") or ""), str(row.get("id")), row.get("epoch") or 0): row
                for row in run.rows("answers.jsonl")}  # fmt: skip
-    attempts: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    attempts: dict[str, list[Row]] = defaultdict(list)
     for row in run.rows("verdicts.jsonl"):
-        attempts[str(row.get("benchmark") or ""), str(row.get("id"))].append(row)
-    verdicts = {key: _settled(rows) for key, rows in attempts.items()}
-    lifts = {str(row.get("id")): row for row in run.rows("lift.jsonl")}
+        attempts[str(row.get("id"))].append(row)
+    items, scores, lifts = (
+        {str(row.get("id")): row for row in run.rows(name)} for name in ("items.jsonl", "scores.jsonl", "lift.jsonl")
+    )
     named = run.summary.get("model") or next((row.get("model") for row in answers.values()), None)
-    return Evaluation(str(named or run.path.name), run, answers, verdicts, lifts)
+    benchmark = next(iter(run.summary.get("benchmarks") or ()), None) or next((key[0] for key in answers), "")
+    verdicts = {name: _settled(rows) for name, rows in attempts.items()}
+    return Evaluation(str(named or run.path.name), benchmark, run, items, answers, verdicts, scores, lifts)
 
 
 def _settled(attempts: list[Row]) -> list[Row]:

@@ -208,7 +208,7 @@ def test_the_demo_in_small_with_smollm2(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     call(tmp_path, "train.sft", *small, "trainer.args.num_train_epochs=1")
     call(tmp_path, "eval.run", *small, "benchmark.max_tokens=48", "benchmark.thinking_tokens=24")
-    results = json.loads((runs / "evaluate-tuned" / "results.json").read_text())
+    results = json.loads((runs / "evaluate-tuned" / "reasoning" / "results.json").read_text())
     assert results["reference_lift"]["n_asked"] == 2
     assert len(results["benchmarks"]["reasoning"]["scores"]) == 5
     folders = [str(runs / name) for name in ("synthesize", "sft", "evaluate-tuned")]

@@ -62,7 +62,7 @@ def test_stages_find_each_other_by_name():
     configs = {s: load(compose(s, overrides=["name=mine"]), view) for s, view in STAGES.items()}
     assert configs["sft"].data.trajectories == f"{configs['synthesize'].run_dir}/trajectories.jsonl"
     assert configs["evaluate"].evaluate.model_path == f"{configs['sft'].run_dir}/model"
-    assert configs["evaluate"].run_dir == "runs/mine/evaluate-tuned"
+    assert configs["evaluate"].run_dir == "runs/mine/evaluate-tuned/reasoning"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,24 @@ def test_best_of_n_draws_as_often_as_the_control_says_and_refines_nothing(search
     search = searches["best_of_n"].search
     assert (search.first_samples * search.first_rounds, search.max_steps) == (16, 0)
     assert {c.search.first_rounds for name, c in searches.items() if name != "best_of_n"} == {1}
+
+
+def test_a_panel_takes_judges_by_name():
+    judges = ["judge=panel", "+judge@judge.judges.gpt=openai", "+judge@judge.judges.local=likelihood"]
+    overrides = [*judges, "judge.judges.gpt.backend.model_name=big", "judge.judges.gpt.repeats=5"]
+    config = load(compose("evaluate", overrides=overrides), EvaluationConfig)
+    found = {key: (judge.kind, judge.backend.kind, judge.repeats) for key, judge in config.judge.judges.items()}
+    assert found == {"gpt": ("openai", "openai", 5), "local": ("likelihood", "hf", 1)}
+
+
+def test_a_benchmark_brings_the_sampling_of_its_protocol():
+    found = {}
+    for name in ("longbench_write", "hellobench", "writingbench"):
+        config = load(compose("evaluate", overrides=[f"benchmark={name}"]), EvaluationConfig).benchmark
+        found[name] = (config.max_tokens, config.temperature, config.top_p)
+    assert found == {
+        "longbench_write": (32768, 0.5, 1.0), "hellobench": (16384, 0.8, 1.0), "writingbench": (16000, 0.7, 0.8),
+    }  # fmt: skip
 
 
 def test_a_missing_value_is_named():

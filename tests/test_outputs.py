@@ -1,9 +1,10 @@
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reer.outputs import LOOP_REPEATS, LOOP_UNITS, loops, word_count
+from reer.outputs import LOOP_REPEATS, LOOP_UNITS, Overlap, distinct, length_complies, loops, overlaps, word_count
 
 WORDS = st.sampled_from(["the", "rain", "fell", "on", "a", "quiet", "town"])
 
@@ -48,3 +49,28 @@ def test_what_writers_do_is_no_loop() -> None:
 def test_signs_and_characters_can_loop_too() -> None:
     assert loops("!" * 500)
     assert loops("他走了。" * 8)
+
+
+def test_distinct_by_hand() -> None:
+    assert distinct("A rose is a rose is a rose", 1) == pytest.approx(3 / 8)
+    assert distinct("A rose is a rose is a rose", 2) == pytest.approx(3 / 7)
+    assert distinct("one", 2) is None
+
+
+@pytest.mark.parametrize(("produced", "complies"), [(400, True), (399, False), (600, True), (601, False), (0, False)])
+def test_length_complies_within_a_fifth(produced: int, complies: bool) -> None:
+    assert length_complies(produced, 500) == complies
+
+
+def test_what_stands_in_training_data_is_found_once_and_counted_in_words() -> None:
+    story = [f"word{n}" for n in range(60)]
+    copy = " ".join(["New", "words", "first.", *story[10:40], "And", "then", "others."])
+    found = overlaps([copy, "Too short.", " ".join(story[::-1])], ["Nothing here.", " ".join(story).upper()])
+    assert found[0] == Overlap(share=18 / 24, longest_run=30)  # 36 words, 24 13-grams, 18 of them copied
+    assert found[1] == Overlap(share=None, longest_run=0)
+    assert found[2] == Overlap(share=0.0, longest_run=0)
+
+
+def test_two_texts_that_copy_the_same_passage_are_both_marked() -> None:
+    passage = " ".join(f"w{n}" for n in range(13))
+    assert overlaps([passage, passage], iter([passage])) == [Overlap(1.0, 13), Overlap(1.0, 13)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluations import write_evaluation, write_rows
 
 from reer import report
 from reer.errors import DataError, RunDirError
@@ -15,7 +16,6 @@ from reer.report import estimate, number, signed, write_page
 from reer.views import sample
 
 EVIL = "</details></div><script>document.title='owned'</script><img src=x onerror=alert(1)>"
-CRITERIA = ("logical_consistency", "depth_$of$_analysis")
 ENGINE = {"model": "smollm2", "revision": None, "dtype": "float32"}
 
 
@@ -41,11 +41,6 @@ class Text(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data * (not self._hidden)
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def write_value(path: Path, value: dict[str, Any]) -> None:
@@ -104,28 +99,6 @@ def sft(folder: Path, held_out: dict[str, float] | None = None) -> Path:
     return folder
 
 
-def evaluate(folder: Path, model: str, shift: float = 0.0, prompts: int = 2, text: str = "An answer.") -> Path:
-    named = [{"model": model, "id": f"e{n}", "benchmark": "reasoning"} for n in range(prompts)]
-    answer = {"epoch": 0, "prompt": "Write.", "thinking": f"I begin. {text}", "answer": text, "finish_reason": "stop"}
-    write_rows(folder / "answers.jsonl", [row | answer | {"tokens": 9, "words": 5} for row in named])
-    verdict = {"judge": "likelihood", "repeat": 0, "criterion": None, "status": "ok", "usage": {}}
-    scores = {CRITERIA[0]: 2.25 + shift, CRITERIA[1]: None}
-    verdicts = [row | verdict | {"scores": scores, "reasons": {CRITERIA[0]: f"It holds. {text}"}} for row in named]
-    verdicts[-1] |= {"status": "parse_failed", "scores": {}, "reasons": {}}
-    write_rows(folder / "verdicts.jsonl", verdicts)
-    nll = {"base": 3.5, "model": 3.5 - shift, "model_with_thinking": 3.4 - shift}
-    write_rows(folder / "lift.jsonl", [{"id": row["id"], "nll": nll, "thinking": "Sampled."} for row in named])
-    estimate = {"mean": 2.25 + shift, "low": 2.0, "high": None, "n_ok": 1, "n": 2}
-    benchmark = {"scores": dict.fromkeys(CRITERIA, estimate), "overall": estimate, "failures": {"parse_failed": 1}}
-    write_value(
-        folder / "results.json",
-        {"model": model, "benchmarks": {"reasoning": benchmark | {"judges": ["likelihood"]}},
-         "reference_lift": {"mean": 0.1 + shift, "low": 0.05, "high": 0.2, "n": 2, "nll": nll},
-         "outputs": {"well_formed": 0.75, "loop_rate": 0.125, "words": {"mean": 118.0, "low": 100.0, "high": 140.0}}},
-    )  # fmt: skip
-    return folder
-
-
 @pytest.fixture
 def chain(tmp_path: Path) -> list[Path]:
     """The run folders of a whole experiment."""
@@ -133,8 +106,8 @@ def chain(tmp_path: Path) -> list[Path]:
     return [
         synthesize(root / "synthesize", [trajectory("p1", 0.5), trajectory("p2", -0.25, domain="memoir")]),
         sft(root / "sft"),
-        evaluate(root / "evaluate-base", "base"),
-        evaluate(root / "evaluate-tuned", "tuned", shift=0.5),
+        write_evaluation(root / "evaluate-base", "base"),
+        write_evaluation(root / "evaluate-tuned", "tuned", shift=0.2),
     ]
 
 
@@ -150,16 +123,14 @@ def test_the_whole_chain_stands_on_one_page(chain: list[Path]) -> None:
     assert "+0.125 ± 0.735" in said  # 1.96 * stdev([0.5, -0.25]) / sqrt(2)
     assert "above zero for 1 of 2 answers" in said
     assert "3.000 → 0.600" in said
-    assert "base +0.100 tuned +0.600" in said
-    assert "base 75% tuned 75%" in said
+    assert "base +0.100 tuned +0.300" in said
     assert "Write a tale for p1." in said
     assert "The end comesis known first." in said  # an edit: deleted and inserted words side by side
     assert "rejected leak: 31 words" in said
-    assert "It holds. An answer." in said
-    assert "Verdicts without a score: 1 parse failed." in said
+    assert "It holds. An answer that holds." in said
     assert "pairs.jsonl ab12" in said
     assert "candidates: 4" in said
-    assert page.tags.count("figure") == 5
+    assert page.tags.count("figure") == 7
     assert page.tags.count("ins") == page.tags.count("del") > 0
 
 
@@ -177,11 +148,11 @@ def test_the_same_folders_give_the_same_bytes(chain: list[Path]) -> None:
 def test_model_text_is_data(tmp_path: Path) -> None:
     plain = [
         synthesize(tmp_path / "a" / "synthesize", [trajectory("p1")]),
-        evaluate(tmp_path / "a" / "base", "base"),
+        write_evaluation(tmp_path / "a" / "base", "base"),
     ]
     evil = [
         synthesize(tmp_path / "b" / "synthesize", [trajectory("p1", text=EVIL, domain=EVIL, source=EVIL)]),
-        evaluate(tmp_path / "b" / "base", f"${EVIL}$", text=EVIL),
+        write_evaluation(tmp_path / "b" / "base", f"${EVIL}$", text=EVIL),
     ]
     page = Text(page_of(evil))
     tags = set(page.tags)
@@ -201,7 +172,7 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
     folder = synthesize(tmp_path / "synthesize", [bare, trajectory("p2", steps=[])])
     (folder / "summary.json").unlink()
     (folder / "manifest.json").unlink()
-    tuned = evaluate(tmp_path / "tuned", "tuned")
+    tuned = write_evaluation(tmp_path / "tuned", "tuned")
     (tuned / "verdicts.jsonl").unlink()
     (tuned / "lift.jsonl").unlink()
     results = {"model": "tuned", "benchmarks": {}, "reference_lift": None, "outputs": {"well_formed": None}}
@@ -212,7 +183,7 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
     for phrase in (
         "No refinement step was taken",
         "the search has not finished",
-        "No judge's scores here",
+        "No judge’s scores here",
         "No score from a judge",
         "The training has not finished",
         "No manifest in this folder",
@@ -222,31 +193,6 @@ def test_missing_parts_are_left_out(tmp_path: Path) -> None:
 
 def test_an_empty_search_makes_a_page(tmp_path: Path) -> None:
     assert "No trajectory was kept" in page_of([synthesize(tmp_path / "synthesize", [])])
-
-
-def test_a_failed_answer_shows_no_stale_verdict(tmp_path: Path) -> None:
-    folder = evaluate(tmp_path / "base", "base", prompts=2)
-    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
-    write_rows(folder / "answers.jsonl", [*rows, rows[0] | {"answer": ""}])
-    said = Text(page_of([folder])).text
-    assert "No answer came" in said
-    assert "It holds." not in said
-
-
-def test_a_repeated_verdict_counts_once(tmp_path: Path) -> None:
-    folder = evaluate(tmp_path / "base", "base")
-    first, failed = (json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines())
-    again = failed | {"status": "ok", "scores": {CRITERIA[0]: 4.75}}
-    write_rows(folder / "verdicts.jsonl", [first, failed, again])
-    said = Text(page_of([folder])).text
-    assert "4.75" in said
-    assert "Verdicts without a score" not in said
-
-
-def test_two_models_of_one_name_stay_apart(tmp_path: Path) -> None:
-    said = Text(page_of([evaluate(tmp_path / "a", "tuned"), evaluate(tmp_path / "b", "tuned")])).text
-    assert "tuned (a)" in said
-    assert "tuned (b)" in said
 
 
 def test_a_large_run_shows_a_sample_with_its_extremes(tmp_path: Path) -> None:
@@ -259,11 +205,6 @@ def test_a_large_run_shows_a_sample_with_its_extremes(tmp_path: Path) -> None:
     assert shown == sorted(shown, reverse=True)
     assert {f"p{n:03}" for n in (*range(10), *range(291, 301))} <= set(shown)
     assert "+0.150" in said  # the mean is over all 301
-
-
-def test_answers_of_several_models_share_the_limit(tmp_path: Path) -> None:
-    folders = [evaluate(tmp_path / name, name, prompts=150) for name in ("base", "tuned")]
-    assert "A sample: 100 of 150 prompts" in Text(page_of(folders)).text
 
 
 def test_a_page_too_large_shows_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,10 +256,10 @@ def test_broken_row_names_file_and_row(tmp_path: Path) -> None:
 
 
 def test_unfinished_last_row_is_left_out(tmp_path: Path) -> None:
-    folder = evaluate(tmp_path / "base", "base")
+    folder = write_evaluation(tmp_path / "base", "base")
     with (folder / "answers.jsonl").open("a") as file:
         file.write('{"id": "e9", "prom')
-    assert "All 2 prompts" in Text(page_of([folder])).text
+    assert "All 8 prompts" in Text(page_of([folder])).text
 
 
 def test_a_folder_without_results_is_one_sentence(tmp_path: Path) -> None:

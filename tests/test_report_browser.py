@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluations import OVERALL, write_evaluation
 
+from eval.compare import compare
 from reer.report import write_page
+from reer.results import read_evaluations, read_runs
 
 pytestmark = pytest.mark.slow
 
@@ -53,15 +56,12 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(root / "synthesize/trajectories.jsonl", trajectory, trajectory | {"id": "p2"})
     save(root / "sft/metrics.jsonl", {"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0})
     for model in ("base", "tuned"):
-        answer = {"model": model, "id": "e1", "benchmark": "reasoning", "epoch": 0, "prompt": EVIL, "thinking": EVIL}
-        save(root / model / "answers.jsonl", answer | {"answer": EVIL, "finish_reason": "stop", "words": 5})
-        score = {"mean": 2.5, "low": 2.0, "high": 3.0, "n_ok": 1, "n": 1}
-        scores = {"scores": {"logical_consistency": score}, "overall": score, "failures": {}, "judges": ["fake"]}
-        lift = {"mean": 0.1, "low": 0.0, "high": 0.2, "n": 1}
-        nll = {"base": 3.1, "model": 3.1, "model_with_thinking": 3.0}
-        results = {"model": model, "benchmarks": {"reasoning": scores}, "reference_lift": lift | {"nll": nll}}
-        save(root / model / "results.json", results)
-    return write_page([root / name for name in ("synthesize", "sft", "base", "tuned")], root / "report.html")
+        for benchmark in ("reasoning", "writingbench"):
+            folder = root / f"evaluate-{model}" / benchmark
+            write_evaluation(folder, model, benchmark, n=6, shift=0.1 * (model == "tuned"), text=EVIL, failed=1)
+    evaluated = [root / "evaluate-base", root / "evaluate-tuned"]
+    (root / "comparison.json").write_text(json.dumps(compare(read_evaluations(read_runs(evaluated)), seed=0)))
+    return write_page([root / "synthesize", root / "sft", *evaluated], root / "report.html")
 
 
 def save(path: Path, *rows: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ def test_the_page_opens_and_fits_the_screen(opened: Any) -> None:
     assert opened.title().endswith("REER report")
     assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     visible = [plot.bounding_box() for plot in opened.locator(".plot svg").all() if plot.is_visible()]
-    assert len(visible) == 5  # of each figure the one size that fits
+    assert len(visible) == 12  # of each figure the one size that fits
     assert all(box["width"] > 250 and box["height"] > 150 for box in visible)
 
 
@@ -131,4 +131,57 @@ def test_the_page_forbids_scripts_that_are_not_its_own(browser: Any, page_file: 
     page = browser.new_page()
     page.goto(forged.as_uri())
     assert page.title() != "owned"
+    page.close()
+
+
+def shown(page: Any) -> list[str]:
+    """Ids of the answers that are not filtered out, in order."""
+    tags = page.locator("#answers details.item:visible .tags").all_inner_texts()
+    return [text.split(" ")[0] for text in tags]
+
+
+def test_answers_are_filtered_by_benchmark_domain_and_score(opened: Any) -> None:
+    form = opened.locator("form.filters")
+    assert len(shown(opened)) == 12
+    form.locator("[name=benchmark]").select_option("writingbench")
+    assert {name[:2] for name in shown(opened)} == {"wr"}
+    assert form.locator("output").inner_text() == "6 of 12 shown"
+    form.locator("[name=group]").select_option("D Literature & Arts")
+    assert sorted(shown(opened)) == ["wr001", "wr004"]
+    form.locator("[name=benchmark]").select_option("reasoning")  # whose domains are others: the choice is undone
+    assert len(shown(opened)) == 6
+    form.locator("[name=state]").select_option("unscored")
+    assert shown(opened) == ["re005"]
+    form.locator("[name=state]").select_option("")
+    form.locator("[name=low]").fill("101")
+    assert shown(opened) == []
+    form.locator("[name=low]").fill("0")
+    assert len(shown(opened)) == 5  # one has no score
+
+
+def test_answers_are_ordered_by_score_and_found_by_their_words(opened: Any) -> None:
+    form = opened.locator("form.filters")
+    form.locator("[name=model]").select_option(label="tuned")
+    form.locator("[name=order]").select_option("low")
+    shares = opened.locator("#answers details.item").evaluate_all("items => items.map(i => i.dataset.shares)")
+    scores = [float(share.split(",")[1]) for share in shares if share != ","]
+    assert scores == sorted(scores)
+    assert shares[-2:] == [",", ","]  # without a score: last
+    form.locator("[name=text]").fill("for wr003")
+    assert shown(opened) == ["wr003"]
+    form.locator("[name=text]").fill("no such words")
+    assert shown(opened) == []
+
+
+def test_a_page_of_200_answers_opens_and_filters(browser: Any, tmp_path: Path) -> None:
+    for model in ("base", "tuned"):
+        for benchmark in OVERALL:
+            write_evaluation(tmp_path / f"evaluate-{model}" / benchmark, model, benchmark, n=25, text=EVIL * 80)
+    path = write_page([tmp_path / "evaluate-base", tmp_path / "evaluate-tuned"], tmp_path / "report.html")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert page.locator("#answers .cell").count() == 200
+    page.locator("[data-toggle=answers]").click()
+    page.locator("[name=text]").fill("for wr003")
+    assert shown(page) == ["wr003"]
     page.close()

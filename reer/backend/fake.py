@@ -8,16 +8,18 @@ a search has something to find.
 import asyncio
 import functools
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reer.backend.openai import Refusal
 from reer.config import FakeBackendConfig
-from reer.errors import DataError
+from reer.errors import BackendError, DataError
 from reer.leak import words
 from reer.manifest import digest, seed_of
-from reer.types import GenerateRequest, Message, Response, Score, Scored, ScoreRequest, Usage
+from reer.types import FinishReason, GenerateRequest, Message, Response, Score, Scored, ScoreRequest, Usage
 
 _END = 256
 _OPENINGS = ("I will begin with", "Then I want", "Wait, maybe I should show", "Next I bring in", "I will end on")
@@ -41,7 +43,7 @@ class FakeGenerator:
     """Scripted replies where one fits the prompt, else first-person sentences made of the prompt's own words."""
 
     def __init__(self, config: FakeBackendConfig) -> None:
-        self.latency = config.latency
+        self.latency, self.faults = config.latency, config.faults
         self.script = _read_script(Path(config.replies)) if config.replies else []
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
@@ -51,6 +53,8 @@ class FakeGenerator:
 
     def _reply(self, request: GenerateRequest, n: int) -> Response:
         prompt = "\n".join(message.content for message in request.messages)
+        if request.schema is not None and (fault := self._fault(request.seeds[n])):
+            return fault
         texts = next((texts for when, texts in self.script if when in prompt), None)
         text = texts[request.seeds[n] % len(texts)] if texts else _made_up(prompt, request, request.seeds[n])
         usage = Usage(
@@ -60,6 +64,18 @@ class FakeGenerator:
         )
         cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         return Response(text=text[:cut], finish_reason="stop", usage=usage)
+
+    def _fault(self, seed: int) -> Response | None:
+        """One of four faults, for the share of seeds that the config gives to each."""
+        kind = random.Random(f"fault {seed}").random() // self.faults if self.faults else math.inf
+        if kind == 1:
+            raise Refusal("the fake backend was told to refuse")
+        if kind == 2:
+            raise BackendError("the fake backend was told to fail")
+        if kind in (0, 3):
+            finish: FinishReason = "stop" if kind == 0 else "length"
+            return Response(text="Score: 5", finish_reason=finish, usage=Usage(calls=1, generated_tokens=2))
+        return None
 
 
 class FakeScorer:

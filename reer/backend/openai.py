@@ -8,11 +8,14 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError, ConfigError
 from reer.types import FinishReason, GenerateRequest, Response, Usage
+
+if TYPE_CHECKING:
+    from openai.types import CompletionUsage
 
 TOLD = 300
 """Characters of a server's complaint that are passed on."""
@@ -44,26 +47,17 @@ class OpenAIGenerator:
             try:
                 completion = await self._client.chat.completions.create(**self._arguments(request, seed))
             except (OpenAIError, ValueError) as error:  # ValueError: a reply that is no JSON
-                raise BackendError(f"{self.model}: {told(error, self._config)}") from error
+                kind = NoJSONMode if request.schema and _about_json_mode(error) else BackendError
+                raise kind(f"{self.model}: {told(error, self._config)}") from error
             seconds = time.perf_counter() - started
         if not isinstance(completion, ChatCompletion) or not completion.choices:
             raise BackendError(f"{self.model}: the server's reply is no chat completion")
         choice = completion.choices[0]
         if choice.message.refusal or choice.finish_reason == "content_filter":
             raise Refusal(choice.message.refusal or "content filter")
-        used = completion.usage
         finish: FinishReason = "length" if choice.finish_reason == "length" else "stop"
         text = (choice.message.content or "").removeprefix(request.prefill)
-        return Response(
-            text=text,
-            finish_reason=finish,
-            usage=Usage(
-                calls=1,
-                generated_tokens=used.completion_tokens if used else 0,
-                prefilled_tokens=used.prompt_tokens if used else 0,
-                seconds=seconds,
-            ),
-        )
+        return Response(text=text, finish_reason=finish, usage=_usage(completion.usage, seconds))
 
     def _arguments(self, request: GenerateRequest, seed: int) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
@@ -107,6 +101,33 @@ def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
 
 class Refusal(BackendError):
     """The model declined to answer."""
+
+
+class NoJSONMode(BackendError):
+    """The server refuses requests for JSON of a given schema."""
+
+
+def _about_json_mode(error: Exception) -> bool:
+    """Whether a server complains of the schema it was to follow, not of anything else about the request."""
+    from openai import BadRequestError, UnprocessableEntityError
+
+    complaint = str(error).lower()
+    about = any(word in complaint for word in ("response_format", "json_schema", "structured output", "guided"))
+    return about and isinstance(error, BadRequestError | UnprocessableEntityError)
+
+
+def _usage(used: "CompletionUsage | None", seconds: float) -> Usage:
+    if used is None:
+        return Usage(calls=1, seconds=seconds)
+    details = used.prompt_tokens_details
+    cached = (details.cached_tokens or 0) if details else 0
+    return Usage(
+        calls=1,
+        generated_tokens=used.completion_tokens,
+        prefilled_tokens=used.prompt_tokens - cached,
+        reused_tokens=cached,
+        seconds=seconds,
+    )
 
 
 def told(error: Exception, config: OpenAIBackendConfig) -> str:

@@ -4,16 +4,19 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from eval.benchmarks.reasoning import CRITERIA, RUBRIC
 from eval.judge import build_judge
-from eval.rubric import CRITERIA, REASONING
 from reer.config import OpenAIBackendConfig, OpenAIJudgeConfig
+from reer.errors import ModelError
 from reer.types import JudgeRequest, Verdict
 
+REQUEST = JudgeRequest(id="a", query="", answer="A fox.", rubric=RUBRIC, criteria=RUBRIC.criteria, seed=2**40 + 5)
 VERDICT = json.dumps({criterion.name: {"reason": "it says so", "score": 4} for criterion in CRITERIA})
 
 
@@ -63,16 +66,14 @@ def completion(content: str | None, finish: str = "stop", refusal: str | None = 
     return json.dumps(head | {"choices": [choice], "usage": usage})
 
 
-def verdict_of(server: Server) -> Verdict:
+def verdict_of(server: Server, *, cache: bool = False, query: str = "Tell me a fable.") -> Verdict:
     backend = OpenAIBackendConfig(
         model_name="judge", base_url=f"http://127.0.0.1:{server.server_port}/v1", max_retries=0, timeout=20
     )
 
     async def ask() -> Verdict:
-        judge = build_judge(OpenAIJudgeConfig(backend=backend, max_tokens=300, temperature=0.5))
-        request = JudgeRequest(id="a", query="Tell me a fable.", answer="A fox.", seed=2**40 + 5)
-        [verdict] = await judge.judge([request], REASONING)
-        return verdict
+        config = OpenAIJudgeConfig(backend=backend, max_tokens=300, temperature=0.5, cache=cache)
+        return await build_judge(config, "openai:judge").judge(replace(REQUEST, query=query))
 
     return asyncio.run(ask())
 
@@ -101,7 +102,7 @@ def test_the_schema_is_sent_and_the_score_field_read(server: Server) -> None:
         (200, completion(VERDICT, finish="length"), "application/json", "truncated"),
         (200, completion("Four out of five, I think."), "application/json", "parse_failed"),
         (200, completion(None), "application/json", "parse_failed"),
-        (400, '{"error": {"message": "response_format is not supported"}}', "application/json", "api_error"),
+        (400, '{"error": {"message": "the prompt is too long"}}', "application/json", "api_error"),
         (500, "out of memory", "text/plain", "api_error"),
         (200, "<html>gateway</html>", "text/html", "api_error"),
         (200, "{not json", "application/json", "api_error"),
@@ -121,9 +122,42 @@ def test_no_server_at_all_is_an_api_error(server: Server) -> None:
     backend = OpenAIBackendConfig(model_name="judge", base_url=f"http://127.0.0.1:{port + 1}/nothing", max_retries=0)
 
     async def ask() -> Verdict:
-        [verdict] = await build_judge(OpenAIJudgeConfig(backend=backend)).judge(
-            [JudgeRequest(id="a", query="q", answer="y")], REASONING
-        )
-        return verdict
+        return await build_judge(OpenAIJudgeConfig(backend=backend, cache=False), "openai:judge").judge(REQUEST)
 
     assert asyncio.run(ask()).status == "api_error"
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    ["'response_format' of type 'json_schema' is not supported", "guided decoding is not available on this server"],
+)
+def test_a_server_without_json_mode_is_one_sentence(server: Server, complaint: str) -> None:
+    server.status, server.body = 400, json.dumps({"error": {"message": complaint}})
+    with pytest.raises(ModelError, match=r"openai:judge cannot judge: its server has no JSON mode \(judge: Bad"):
+        verdict_of(server)
+
+
+def test_a_reply_is_remembered_and_its_second_use_makes_no_call(server: Server) -> None:
+    server.body = completion(VERDICT)
+    first, again = (verdict_of(server, cache=True, query="once only") for _ in range(2))
+    assert len(server.asked) == 1
+    assert (first.cached, again.cached) == (False, True)
+    assert again.usage.calls == 0
+    assert (again.status, again.scores, again.reasons) == ("ok", first.scores, first.reasons)
+    verdict_of(server, cache=True, query="once more")
+    assert len(server.asked) == 2, "another query is another question"
+
+
+def test_an_unusable_reply_is_not_remembered(server: Server) -> None:
+    server.body = completion("Four out of five.")
+    for _ in range(2):
+        assert verdict_of(server, cache=True, query="unusable").status == "parse_failed"
+    assert len(server.asked) == 2
+
+
+def test_tokens_that_the_server_had_in_its_cache_are_counted_apart(server: Server) -> None:
+    body = json.loads(completion(VERDICT))
+    body["usage"]["prompt_tokens_details"] = {"cached_tokens": 512}
+    server.body = json.dumps(body)
+    usage = verdict_of(server).usage
+    assert (usage.prefilled_tokens, usage.reused_tokens, usage.generated_tokens) == (188, 512, 90)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.benchmarks.reasoning import RUBRIC
+from eval.items import Item
 from eval.respond import respond, taken_apart
 from eval.store import Row, Rows
 from reer.backend.fake import FakeGenerator, FakeTokenizer
@@ -29,9 +31,10 @@ class Counting(FakeGenerator):
 
 
 def answer(path: Path, examples: list[Example], generator: Counting) -> tuple[list[Row], dict[str, str]]:
+    items = [Item(id=example.id, query=example.query, rubric=RUBRIC) for example in examples]
     with Rows(path) as rows:
         work = respond(
-            examples, rows, lambda: generator, PARSER, label="m", benchmark=BenchmarkConfig(), seed=3, concurrency=2
+            items, rows, lambda: generator, PARSER, label="m", benchmark=BenchmarkConfig(), seed=3, concurrency=2
         )
         failed = asyncio.run(work)
         return rows.rows, failed

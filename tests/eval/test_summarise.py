@@ -4,34 +4,35 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from judging import NAMES, answer_row
 
-from eval.judge import judged_hash
-from eval.rubric import CRITERIA, REASONING
+from eval.ask import judged_hash
+from eval.benchmarks import load, longbench_write
+from eval.benchmarks.reasoning import RUBRIC
+from eval.items import Item, Source, make_benchmark
 from eval.store import Row
 from eval.summarise import Stored, summarise
+from reer.config import BenchmarkConfig, LikelihoodJudgeConfig, OpenAIJudgeConfig, PriceConfig
 from reer.manifest import digest
 from reer.types import Example
 
-NAMES = [criterion.name for criterion in CRITERIA]
 JUDGE = "openai:j"
-EXAMPLES = [Example(id=f"e{n}", query=f"query {n}", answer=f"reference {n}") for n in range(12)]
+EXAMPLES = [
+    Example(id=f"e{n}", query=f"query e{n}", answer=f"reference {n}", source=f"Book {n % 2}; edition {n}")
+    for n in range(12)
+]
+ITEMS = [Item(id=e.id, query=e.query, rubric=RUBRIC, reference=e, groups={"domain": "x"}) for e in EXAMPLES]
+BENCHMARK = make_benchmark(BenchmarkConfig(), ITEMS, Source(version="own", files={}), (1.0, 5.0), [], facet="domain")
 
 
 def answer(example: Example, text: str = "an answer") -> Row:
-    named = {"model": "m", "id": example.id, "benchmark": "reasoning", "epoch": 0, "prompt": example.query}
-    facts = {
-        "finish_reason": "stop",
-        "tokens": 5,
-        "words": len(text.split()),
-        "well_formed": bool(text),
-        "loop": False,
-    }
-    return named | {"thinking": "z", "answer": text, "well_formed": bool(text)} | facts
+    return answer_row(example.id, text)
 
 
-def verdict(row: Row, status: str, scores: dict[str, Any], repeat: int = 0) -> Row:
-    found = {"judge": JUDGE, "repeat": repeat, "status": status, "scores": scores, "reasons": {}}
-    return {"id": row["id"], "rubric": REASONING.version, "judged": judged_hash(row)} | found
+def verdict(row: Row, status: str, scores: dict[str, Any], repeat: int = 0, **changes: Any) -> Row:
+    found = {"judge": JUDGE, "repeat": repeat, "status": status, "scores": scores, "reasons": {}, "criterion": None}
+    used = {"cached": False, "usage": {"calls": 1, "prefilled_tokens": 700, "generated_tokens": 90}}
+    return {"id": row["id"], "rubric": RUBRIC.version, "judged": judged_hash(row)} | found | used | changes
 
 
 def scored(row: Row, level: float, repeat: int = 0) -> Row:
@@ -47,16 +48,13 @@ def lift(example: Example, value: float | None) -> Row:
 def results(
     answers: list[Row], verdicts: list[Row], lifts: list[Row] | None = None, repeats: int = 1, **options: Any
 ) -> dict[str, Any]:
-    return summarise(
-        Stored(answers, verdicts, lifts or []),
-        EXAMPLES,
-        REASONING,
-        model="m",
-        judges=[JUDGE],
-        repeats=repeats,
-        seed=0,
-        **options,
-    )
+    chosen = {"benchmark": BENCHMARK, "judges": {JUDGE: OpenAIJudgeConfig(repeats=repeats)}, "seed": 0} | options
+    found, _ = summarise(Stored(answers, verdicts, lifts or []), model="m", **chosen)
+    return found
+
+
+def benchmark_of(name: str, limit: int | None = None) -> Any:
+    return load(BenchmarkConfig(name=name, path=None if name == "reasoning" else "sample", limit=limit))
 
 
 def test_each_way_to_fail_is_counted_and_the_mean_of_the_rest_unmoved() -> None:
@@ -71,12 +69,15 @@ def test_each_way_to_fail_is_counted_and_the_mean_of_the_rest_unmoved() -> None:
         assert score["mean"] == fmean(levels)
         assert (score["n_ok"], score["n"]) == (8, 12)
         assert score["low"] < score["mean"] < score["high"]
+        assert score["worst"] == (sum(levels) + 4 * 1) / 12
+        assert score["best"] == (sum(levels) + 4 * 5) / 12
 
 
 def test_a_failed_answer_gets_the_floor_and_is_counted_apart() -> None:
     answers = [answer(EXAMPLES[0], ""), answer(EXAMPLES[1])]
     found = results(answers, [scored(answers[1], 5.0)])["benchmarks"]["reasoning"]
-    assert found["failures"] == {"answer_failed": 1, "not_answered": 10}
+    assert found["failures"] == {}
+    assert found["answers"] == {"asked": 12, "answered": 1, "missing": 10, "empty": 1, "unfinished": 0}
     assert {(score["mean"], score["n_ok"]) for score in found["scores"].values()} == {(3.0, 2)}
 
 
@@ -128,7 +129,8 @@ def test_reference_lift_counts_what_is_missing() -> None:
 def test_nothing_stored_gives_no_number() -> None:
     found = results([], [], lift_measured=False)
     assert found["reference_lift"] is None
-    assert found["benchmarks"]["reasoning"]["overall"] == {"mean": None, "low": None, "high": None, "n_ok": 0, "n": 12}
+    nothing = {"mean": None, "low": None, "high": None, "n_ok": 0, "n": 12, "worst": 1.0, "best": 5.0}
+    assert found["benchmarks"]["reasoning"]["overall"] == nothing
     assert found["outputs"]["words"]["mean"] is None
 
 
@@ -137,7 +139,120 @@ def test_facts_of_the_outputs() -> None:
     answers[0]["loop"] = True
     answers[1]["finish_reason"] = "length"
     found = results(answers, [])["outputs"]
-    assert {name: found[name]["mean"] for name in found} == {
+    assert {name: found[name]["mean"] for name in ("well_formed", "loop_rate", "words", "truncated")} == {
         "well_formed": 0.75, "loop_rate": 0.25, "words": 1.5, "truncated": 0.25,
     }  # fmt: skip
     assert found["words"]["n"] == 4
+
+
+def test_same_seed_same_intervals_and_another_seed_others() -> None:
+    answers = [answer(example) for example in EXAMPLES]
+    verdicts = [scored(row, 1.0 + n % 5) for n, row in enumerate(answers)]
+    first, again, other = (results(answers, verdicts, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first["benchmarks"]["reasoning"]["overall"]["low"] != other["benchmarks"]["reasoning"]["overall"]["low"]
+
+
+def test_lift_is_split_by_source_without_its_edition() -> None:
+    lifts = [lift(example, 0.1 if n % 2 else 0.5) for n, example in enumerate(EXAMPLES)]
+    by_source = results([], [], lifts)["reference_lift"]["by_source"]
+    assert {source: (found["mean"], found["n"]) for source, found in by_source.items()} == {
+        "Book 0": (pytest.approx(0.5), 6), "Book 1": (pytest.approx(0.1), 6),
+    }  # fmt: skip
+
+
+def test_judges_stand_side_by_side_with_their_agreement() -> None:
+    answers = [answer(example) for example in EXAMPLES]
+    levels = [1.0 + n % 5 for n in range(12)]
+    same = [scored(row, level) for row, level in zip(answers, levels, strict=True)]
+    lower = [verdict(row, "ok", dict.fromkeys(NAMES, max(1.0, level - 1)), judge="likelihood:l")
+             for row, level in zip(answers, levels, strict=True)]  # fmt: skip
+    judges = {JUDGE: OpenAIJudgeConfig(repeats=1), "likelihood:l": LikelihoodJudgeConfig()}
+    found = results(answers, same + lower, judges=judges)["benchmarks"]["reasoning"]
+    means = [found["by_judge"][judge]["overall"]["mean"] for judge in judges]
+    assert means == [fmean(levels), fmean(max(1.0, level - 1) for level in levels)]
+    assert found["overall"]["mean"] == pytest.approx(fmean(means))
+    agreement = found["agreement"]["depth_of_analysis"]
+    assert agreement["n"] == 12
+    assert agreement["spearman"][f"{JUDGE} and likelihood:l"] > 0.9
+    assert 0 < agreement["alpha"] < 1
+    assert results(answers, same)["benchmarks"]["reasoning"]["agreement"] is None
+
+
+def test_what_judging_cost_counts_every_attempt_and_no_remembered_reply() -> None:
+    answers = [answer(example) for example in EXAMPLES]
+    rows = [verdict(answers[0], "parse_failed", {}), scored(answers[0], 3.0)]
+    rows.append(verdict(answers[1], "ok", dict.fromkeys(NAMES, 3.0), cached=True, usage={"calls": 0}))
+    judge = OpenAIJudgeConfig(repeats=1, price=PriceConfig(input=2.5, output=10.0, as_of="2026-11-01"))
+    cost = results(answers, rows, judges={JUDGE: judge})["benchmarks"]["reasoning"]["cost"][JUDGE]
+    assert (cost["calls"], cost["cached"], cost["input_tokens"], cost["output_tokens"]) == (2, 1, 1400, 180)
+    assert cost["dollars"] == pytest.approx((1400 * 2.5 + 180 * 10) / 1e6)
+    assert cost["price"]["as_of"] == "2026-11-01"
+    unpriced = results(answers, rows)["benchmarks"]["reasoning"]["cost"][JUDGE]
+    assert (unpriced["dollars"], unpriced["price"]) == (None, None)
+
+
+def test_longbench_write_has_quality_and_length_in_equal_parts() -> None:
+    benchmark = benchmark_of("longbench_write")
+    texts = {item.id: " ".join(["word"] * (item.required_words or 0)) for item in benchmark.items}
+    answers = [answer_row(item.id, texts[item.id], prompt=item.query) for item in benchmark.items]
+    names = [criterion.name for criterion in longbench_write.CRITERIA]
+    version = longbench_write.RUBRIC.version
+    rows = [verdict(row, "ok", dict.fromkeys(names, 4.0), rubric=version) for row in answers]
+    found = results(answers, rows, benchmark=benchmark)["benchmarks"]["longbench_write"]
+    assert found["groups"]["score"]["S_q"]["mean"] == 75.0
+    assert found["groups"]["score"]["S_l"]["mean"] == 100.0
+    assert found["overall"]["mean"] == 87.5
+    assert found["scores"]["relevance"]["mean"] == 75.0
+    assert found["scale"] == {"low": 0.0, "high": 100.0}
+    assert sum(found["histograms"]["overall"]["counts"]) == 8
+
+
+def test_hellobench_tasks_count_the_same_and_are_shown_rescaled() -> None:
+    benchmark = benchmark_of("hellobench")
+    answers = [answer_row(item.id, "text", prompt=item.query) for item in benchmark.items]
+    value = {"chat": 1.0, "open_ended_qa": 0.5, "heuristic_text_generation": 0.75}
+    rows = [
+        verdict(
+            row,
+            "ok",
+            {c.name: value[item.groups["task"]] for c in item.rubric.criteria},
+            rubric=item.rubric.version,
+        )
+        for row, item in zip(answers, benchmark.items, strict=True)
+    ]
+    found = results(answers, rows, benchmark=benchmark)["benchmarks"]["hellobench"]
+    assert found["groups"]["task"]["chat"]["mean"] == pytest.approx(100)
+    assert found["groups"]["task_rescaled"]["open_ended_qa"]["mean"] == pytest.approx(-100)
+    assert found["overall"]["mean"] == pytest.approx((100 + 50 + 75) / 3), "not the mean over prompts"
+    _, scores = summarise(
+        Stored(answers, rows, []), benchmark, {JUDGE: OpenAIJudgeConfig(repeats=1)}, model="m", seed=0
+    )
+    total = sum(row["weight"] for row in scores)
+    assert sum(row["weight"] * row["overall"] for row in scores) / total == pytest.approx(found["overall"]["mean"])
+
+
+def test_writingbench_requirement_r_and_c() -> None:
+    """R: mean of the queries that ask for a length. C: mean of the criteria that test it. By hand."""
+    benchmark = benchmark_of("writingbench")
+    answers = {item.id: answer_row(item.id, "text", prompt=item.query) for item in benchmark.items}
+    given = {item.id: {c.name: float(1 + (3 * m + n) % 10) for n, c in enumerate(item.rubric.criteria)}
+             for m, item in enumerate(benchmark.items)}  # fmt: skip
+    rows = [
+        verdict(answers[item.id], "ok", {name: score}, criterion=name, rubric=item.rubric.version)
+        for item in benchmark.items
+        for name, score in given[item.id].items()
+    ]
+    found = results(list(answers.values()), rows, benchmark=benchmark)["benchmarks"]["writingbench"]
+    tested = {
+        "187": "Word Count and Structural Appropriateness",
+        "214": "Lesson_Structure_Completeness",
+        "249": "Length Compliance and Variety",
+    }
+    requirement = found["groups"]["requirement"]
+    assert requirement["length R"]["mean"] == pytest.approx(10 * fmean(fmean(given[id_].values()) for id_ in tested))
+    assert requirement["length C"]["mean"] == pytest.approx(10 * fmean(given[id_][c] for id_, c in tested.items()))
+    assert found["overall"]["mean"] == pytest.approx(10 * fmean(fmean(scores.values()) for scores in given.values()))
+    assert found["groups"]["domain"]["B Finance & Business"]["mean"] == pytest.approx(
+        10 * fmean(given["102"].values())
+    )

@@ -1,0 +1,110 @@
+"""What an evaluation will ask of its models and what its judges will cost (`dry_run=true`).
+
+An estimate from word counts; nothing is loaded or written. Answers that are stored, or given as a file, are counted
+as they are; others are assumed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reer.config import EvaluationConfig, ModelJudgeConfig
+from reer.cost import TEMPLATE, tokens
+from reer.types import Rubric, Usage
+
+from .ask import calls_of, settled
+from .budget import dollars
+from .items import Benchmark, Item
+from .rubric import ask_all, material
+from .store import Row
+
+ANSWER = 1200
+"""Tokens of an answer that is not there yet, unless a length is required or fewer are allowed. A guess."""
+REASON = 70
+"""Tokens that a judge writes for one criterion: reason, score and the JSON around them. A guess."""
+
+
+def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config: EvaluationConfig) -> str:
+    """The plan as text for the terminal."""
+    answers = {row["id"]: row for row in _stored(config) if "id" in row}
+    missing = [item for item in benchmark.items if item.id not in answers]
+    lines = [f"{len(benchmark.items)} prompts of {benchmark.name} ({len(benchmark.quarantined)} quarantined)"]
+    if "respond" in config.steps:
+        allowed = len(missing) * config.benchmark.max_tokens
+        lines.append(f"answers        {len(missing):>8,} requests, at most {allowed:,} tokens generated")
+        if references := sum(item.reference is not None for item in benchmark.items):
+            thought = references * config.benchmark.thinking_tokens
+            lines.append(
+                f"reference lift {references:>8,} requests, at most {thought:,} tokens generated; "
+                f"{3 * references:,} texts scored"
+            )
+    if "judge" in config.steps:
+        stored = _read(Path(config.run_dir) / "verdicts.jsonl")
+        lines += [_judging(name, judge, benchmark, answers, stored, config) for name, judge in judges.items()]
+    return "\n".join([*lines, "(dry run: an estimate from word counts; nothing was run or written)"])
+
+
+def _judging(
+    name: str,
+    judge: ModelJudgeConfig,
+    benchmark: Benchmark,
+    answers: Mapping[str, Row],
+    verdicts: Sequence[Row],
+    config: EvaluationConfig,
+) -> str:
+    """One judge's line: calls, tokens, and dollars where the prices are known."""
+    done = settled(verdicts, {id_: row for id_, row in answers.items() if _known(row)}) if verdicts else {}
+    ok = {cell for cell, row in done.items() if row["status"] == "ok"}
+    used = Usage()
+    for item in benchmark.items:
+        written = _answer_tokens(item, answers.get(item.id), config.benchmark.max_tokens)
+        for repeat in range(judge.repeats):
+            for call in calls_of(item.rubric):
+                if (name, item.id, repeat, call.name if call else None) not in ok and written:
+                    criteria = (call,) if call else item.rubric.criteria
+                    around = tokens(material(item.query, "") + ask_all(criteria, item.rubric.guidance))
+                    read, said = TEMPLATE + around + written, REASON * len(criteria)
+                    used += Usage(calls=1, prefilled_tokens=read, generated_tokens=said)
+    if judge.kind == "likelihood":
+        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} each, no text written"
+    cost, price = dollars(used, judge.price), judge.price
+    shown = "no price given: judge.price.input=... and judge.price.output=... in $ per 1M tokens"
+    if cost is not None:
+        dated = f" of {price.as_of}" if price.as_of else ", undated"
+        shown = f"about ${cost:,.2f} at ${price.input:g} in and ${price.output:g} out per 1M tokens (prices{dated})"
+    return (
+        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(benchmark)} each: about "
+        f"{used.prefilled_tokens:,} tokens read, {used.generated_tokens:,} written; {shown}"
+    )
+
+
+def _criteria(benchmark: Benchmark) -> str:
+    found = sorted({_per_call(item.rubric) for item in benchmark.items})
+    if found == [1]:
+        return "one criterion"
+    return f"{found[0]} criteria" if len(found) == 1 else f"{found[0]} to {found[-1]} criteria"
+
+
+def _per_call(rubric: Rubric) -> int:
+    return len(rubric.criteria) if rubric.one_call else 1
+
+
+def _answer_tokens(item: Item, answer: Row | None, allowed: int) -> int:
+    if answer is not None:
+        return tokens(str(answer.get("answer", answer.get("response", ""))))
+    return min(allowed, item.required_words * 4 // 3 if item.required_words else ANSWER)
+
+
+def _known(row: Row) -> bool:
+    return "prompt" in row and "answer" in row
+
+
+def _stored(config: EvaluationConfig) -> list[Row]:
+    return _read(Path(config.answers) if config.answers else Path(config.run_dir) / "answers.jsonl")
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith(b"\n") and line.strip()]

@@ -1,0 +1,59 @@
+"""What a dry run says."""
+
+from pathlib import Path
+
+from judging import answer_row
+
+from eval.benchmarks import load
+from eval.judge import judges_of
+from eval.plan import planned
+from reer.config import (
+    BenchmarkConfig,
+    EvaluationConfig,
+    FakeBackendConfig,
+    LikelihoodJudgeConfig,
+    OpenAIJudgeConfig,
+    PanelConfig,
+    PriceConfig,
+)
+from reer.manifest import write_jsonl
+
+FAKE = FakeBackendConfig()
+
+
+def plan(tmp_path: Path, name: str, judge: OpenAIJudgeConfig | PanelConfig, **changes: object) -> str:
+    benchmark = BenchmarkConfig(name=name, path=None if name == "reasoning" else "sample")
+    config = EvaluationConfig(
+        stage="evaluate",
+        run_dir=str(tmp_path),
+        benchmark=benchmark,
+        judge=judge,
+        **changes,  # type: ignore[arg-type]
+    )
+    return planned(load(benchmark), judges_of(judge), config)
+
+
+def test_calls_tokens_and_dollars(tmp_path: Path) -> None:
+    price = PriceConfig(input=2.5, output=10.0, as_of="2026-11-01")
+    text = plan(tmp_path, "writingbench", OpenAIJudgeConfig(backend=FAKE, repeats=3, price=price))
+    assert "120 calls to openai:fake, one criterion each" in text
+    assert "about $" in text
+    assert "prices of 2026-11-01" in text
+    assert "no price given" in plan(tmp_path, "hellobench", OpenAIJudgeConfig(backend=FAKE))
+
+
+def test_what_is_stored_is_not_planned_again(tmp_path: Path) -> None:
+    items = load(BenchmarkConfig()).items
+    write_jsonl(tmp_path / "answers.jsonl", [answer_row(item.id, prompt=item.query) for item in items[:3]])
+    text = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE, repeats=1))
+    assert "answers               5 requests" in text
+    assert "verdicts              8 calls" in text
+    only = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE), steps=["judge"])
+    assert "requests" not in only
+
+
+def test_every_judge_of_a_panel_has_its_line(tmp_path: Path) -> None:
+    panel = PanelConfig(judges={"a": OpenAIJudgeConfig(backend=FAKE), "b": LikelihoodJudgeConfig(backend=FAKE)})
+    text = plan(tmp_path, "reasoning", panel)
+    assert "by likelihood:fake" in text
+    assert "calls to openai:fake" in text
