@@ -100,6 +100,23 @@ def loss(points: Sequence[tuple[float, float]]) -> str:
     return render("loss", "Training loss by optimiser step", draw, 2.9)
 
 
+def held_out(answer: Sequence[tuple[float, float]], thinking: Sequence[tuple[float, float]]) -> str:
+    """Held-out NLL by optimiser step, of the answer and of the thinking; points are (step, nats per token)."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        for points, colour, label in ((answer, FINAL, "answer"), (thinking, FIRST, "thinking")):
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel("NLL (nats per token)")
+        axes.grid(axis="y")
+        axes.legend(frameon=False)
+
+    return render("held_out", "Held-out NLL of answer and thinking by optimiser step", draw, 2.9)
+
+
 def title(name: str) -> str:
     """A key as words: problem_deconstruction -> Problem deconstruction."""
     if name in TITLES:

@@ -15,6 +15,8 @@ from reer.results import Curve, Row, Run, read_curve
 
 View = dict[str, Any]
 
+SAMPLES = 8
+"""Texts of a training that a page holds at most."""
 EXTREMES = 10
 """Of a sample, so many come from either end."""
 
@@ -112,9 +114,22 @@ def _spark(curve: Curve, width: float = 84, height: float = 24) -> str:
 
 
 def training_view(run: Run) -> View:
-    points = [
-        (row["step"], row["loss"])
-        for row in run.rows("metrics.jsonl")
-        if row.get("loss") is not None and "step" in row
-    ]
-    return {"run": run, "summary": run.summary, "plots": [plots.loss(points)] if points else []}
+    """A training: its loss, what was measured on held-out trajectories, and what the model wrote on the way."""
+    rows = [row for row in run.rows("metrics.jsonl") if "step" in row]
+    losses, answer, thinking = (_points(rows, key) for key in ("loss", "nll_answer", "nll_thinking"))
+    figures = [("Training loss", "Over thinking, answer and end of turn.", plots.loss(losses))] if losses else []
+    if answer:
+        seen = "On trajectories that were not trained on: the answer given its thinking, and the thinking."
+        figures.append(("Held-out NLL", seen, plots.held_out(answer, thinking)))
+    samples = list(run.rows("samples.jsonl"))
+    last = max((row["step"] for row in samples), default=None)
+    return {
+        "run": run,
+        "summary": run.summary,
+        "plots": figures,
+        "samples": [row for row in samples if row["step"] == last][:SAMPLES],
+    }
+
+
+def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]

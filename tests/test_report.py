@@ -167,6 +167,22 @@ def test_each_folder_alone_makes_a_page(chain: list[Path], keep: int) -> None:
     assert Text(page_of([chain[keep]])).tags.count("section") >= 2
 
 
+def test_a_training_shows_what_was_measured_on_the_way(tmp_path: Path) -> None:
+    folder = tmp_path / "sft"
+    rows = [{"step": n, "loss": 3.0 / n, "nll_answer": 2.0 - n / 10, "nll_thinking": 1.0} for n in (1, 2)]
+    write_rows(folder / "metrics.jsonl", rows)
+    samples = [{"step": n, "text": f"{EVIL} written at {n}", "loop_rate": True, "truncated": True} for n in (1, 2)]
+    write_rows(folder / "samples.jsonl", samples)
+    write_value(folder / "summary.json", {"steps": 2, "best_step": 1, "processes": 2, "held_out": None})
+    page = Text(page_of([folder]))
+    said = " ".join(page.text.split())
+    assert page.tags.count("figure") == 2
+    assert "Written at step 2, cut at the limit, ends in a loop" in said
+    assert "written at 1" not in said
+    assert "The model is that of step 1" in said
+    assert page.tags.count("script") == 1
+
+
 def test_missing_parts_are_left_out(tmp_path: Path) -> None:
     bare = trajectory("p1", steps=[], first=None, leak=None, nll={"none": 3.0, "first": None, "final": 2.0})
     folder = synthesize(tmp_path / "synthesize", [bare, trajectory("p2", steps=[])])
