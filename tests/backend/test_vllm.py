@@ -106,3 +106,22 @@ def test_a_small_synthesis_through_the_server_is_confirmed_by_plain_transformers
     check = Path(__file__).parents[2] / "scripts" / "check_scores"
     done = subprocess.run([sys.executable, check, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@served
+def test_the_reasoning_of_a_fine_tuned_model_comes_apart_from_its_answer():
+    """On the queries it was trained on, greedily: what opens with a think block and closes it is taken apart."""
+    from openai import OpenAI
+
+    from reer.pairs import read_pairs
+
+    client = OpenAI(base_url=str(URL), api_key="none")
+    apart = 0
+    for example in read_pairs(None, 8).examples:
+        reply = client.chat.completions.create(
+            model="smol", messages=[{"role": "user", "content": example.query}], max_tokens=224, temperature=0
+        )
+        message = reply.choices[0].message.model_dump()
+        assert "<think>" not in (message["content"] or "")
+        apart += bool(message.get("reasoning") or message.get("reasoning_content")) and bool(message["content"])
+    assert apart > 0
