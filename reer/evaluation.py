@@ -4,21 +4,18 @@ Knows results and figures; knows nothing of HTML. Samples are seeded: the same f
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from statistics import fmean
 from typing import Any
 
 from reer import score_plots
+from reer.answers import LEADING, Models, facets, keys_of, picked, prompt_view
 from reer.plots import MODELS, title
-from reer.results import Evaluation, Key, Row, Run, read_evaluations
+from reer.results import Evaluation, Row, Run, read_evaluations
 from reer.views import View, sample
 
 ORDER = ("reasoning", "longbench_write", "hellobench", "writingbench")
 """In which benchmarks stand on the page; others follow."""
-LEADING = ("score", "task", "domain", "type")
-"""Facets by how much they say; the first that a benchmark has leads, the others are folded away."""
 
 
 def evaluation_view(runs: Sequence[Run], comparison: Row, shown: int) -> View | None:
@@ -38,7 +35,7 @@ def evaluation_view(runs: Sequence[Run], comparison: Row, shown: int) -> View | 
         row = benchmarks.setdefault(evaluation.benchmark, [None] * len(labels))
         row[labels.index(evaluation.label)] = evaluation
     comparisons = _current(comparison, evaluations)
-    keys = _picked(benchmarks, max(1, shown // max(1, len(labels))))
+    keys = picked(benchmarks, max(1, shown // max(1, len(labels))))
     return {
         "models": labels,
         "benchmarks": [_benchmark(name, labels, row, comparisons.get(name)) for name, row in benchmarks.items()],
@@ -46,9 +43,9 @@ def evaluation_view(runs: Sequence[Run], comparison: Row, shown: int) -> View | 
         "free": [_judge_free(name, row) for name, row in benchmarks.items()],
         "paper": _paper(labels, benchmarks),
         "validations": validations,
-        "total": sum(len(_keys(row)) for row in benchmarks.values()),
-        "prompts": [_prompt(benchmarks[key[0]], labels, key) for key in keys],
-        "facets": _facets(benchmarks, keys),
+        "total": sum(len(keys_of(row)) for row in benchmarks.values()),
+        "prompts": [prompt_view(benchmarks[key[0]], labels, key) for key in keys],
+        "facets": facets(benchmarks, keys),
     }
 
 
@@ -62,7 +59,7 @@ def _current(comparison: Row, evaluations: Sequence[Evaluation]) -> Mapping[str,
     }
 
 
-def _benchmark(name: str, labels: Sequence[str], row: Sequence[Evaluation | None], comparison: Row | None) -> View:
+def _benchmark(name: str, labels: Sequence[str], row: Models, comparison: Row | None) -> View:
     results = [evaluation.result if evaluation else {} for evaluation in row]
     first = next(result for evaluation, result in zip(row, results, strict=True) if evaluation)
     tables = _tables(results)
@@ -169,7 +166,7 @@ def _interval(score: Any) -> tuple[float, float, float]:
     return mean, low, high
 
 
-def _judge_free(name: str, row: Sequence[Evaluation | None]) -> View:
+def _judge_free(name: str, row: Models) -> View:
     """What needs no judge: reference lift and output measures of each model."""
     summaries = [evaluation.run.summary if evaluation else {} for evaluation in row]
     lifts = [summary.get("reference_lift") or {} for summary in summaries]
@@ -204,7 +201,7 @@ def _three(row: Row) -> tuple[float, float, float] | None:
     return None if base is None or model is None or thinking is None else (base, model, thinking)
 
 
-def _paper(labels: Sequence[str], benchmarks: Mapping[str, Sequence[Evaluation | None]]) -> View | None:
+def _paper(labels: Sequence[str], benchmarks: Mapping[str, Models]) -> View | None:
     """The paper's rows beside ours, in the columns of benchmarks that were run; None where none of them was."""
     paper = json.loads((resources.files("reer") / "data" / "paper.json").read_text(encoding="utf-8"))
     columns = [column for column in paper["columns"] if column["benchmark"] in benchmarks]
@@ -226,103 +223,3 @@ def _of_column(column: Row, evaluation: Evaluation | None) -> Any:
     if "facet" not in column:
         return evaluation.result.get("overall")
     return ((evaluation.result.get("groups") or {}).get(column["facet"]) or {}).get(column["group"])
-
-
-def _keys(row: Sequence[Evaluation | None]) -> list[Key]:
-    return list(dict.fromkeys(key for evaluation in row if evaluation for key in evaluation.answers))
-
-
-def _picked(benchmarks: Mapping[str, Sequence[Evaluation | None]], shown: int) -> list[Key]:
-    """Prompts to show, as many of each benchmark: where the last model gains most on the first comes first."""
-    picked: list[Key] = []
-    for row in benchmarks.values():
-        keys = _keys(row)
-        chosen = sample([_advance(row, key) for key in keys], max(1, shown // len(benchmarks)))
-        picked += [keys[index] for index in chosen]
-    return picked
-
-
-def _advance(row: Sequence[Evaluation | None], key: Key) -> float:
-    """How much better the last model scored on a prompt than the first; its score where there is one model."""
-    present = [evaluation for evaluation in row if evaluation]
-    last, first = present[-1].score(key), present[0].score(key) if len(present) > 1 else 0.0
-    return last - first if last is not None and first is not None else 0.0
-
-
-def _facets(benchmarks: Mapping[str, Sequence[Evaluation | None]], keys: Sequence[Key]) -> list[tuple[str, list[str]]]:
-    """What the answers shown can be filtered by: of every benchmark, the groups of its leading facet."""
-    found: dict[str, list[str]] = {name: [] for name in benchmarks}
-    for key in keys:
-        group = _group(benchmarks[key[0]], key)
-        if group and group not in found[key[0]]:
-            found[key[0]].append(group)
-    return [(name, sorted(groups)) for name, groups in found.items()]
-
-
-def _group(row: Sequence[Evaluation | None], key: Key) -> str:
-    groups = _about(row, key).get("groups") or {}
-    return str(next((groups[facet] for facet in LEADING if facet in groups), ""))
-
-
-def _about(row: Sequence[Evaluation | None], key: Key) -> Row:
-    return next((e.items[key[1]] for e in row if e and key[1] in e.items), {})
-
-
-def _prompt(row: Sequence[Evaluation | None], labels: Sequence[str], key: Key) -> View:
-    answers = [evaluation.answers[key] for evaluation in row if evaluation and key in evaluation.answers]
-    about = _about(row, key)
-    return {
-        "benchmark": key[0],
-        "id": key[1],
-        "epoch": key[2],
-        "group": _group(row, key),
-        "required_words": about.get("required_words"),
-        "prompt": answers[0].get("prompt") or "",
-        "cells": [_cell(label, evaluation, key, about) for label, evaluation in zip(labels, row, strict=True)],
-        "advance": _advance(row, key),
-    }
-
-
-def _cell(label: str, evaluation: Evaluation | None, key: Key, about: Row) -> View:
-    """One model's answer to one prompt, with what the judges said of it."""
-    if evaluation is None:
-        return {"label": label}
-    asked = {criterion["name"]: criterion for criterion in about.get("criteria") or ()}
-    verdicts, failures = evaluation.verdicts_of(key), Counter[str]()
-    said: dict[str, list[View]] = {name: [] for name in asked}
-    for row in verdicts:
-        if row.get("status") != "ok":
-            failures[str(row.get("status"))] += 1
-        for name, score in (row.get("scores") or {}).items():
-            reason = (row.get("reasons") or {}).get(name)
-            said.setdefault(name, []).append({"judge": row.get("judge"), "repeat": row.get("repeat"),
-                                              "score": score, "reason": reason})  # fmt: skip
-    overall = evaluation.score(key)
-    return {
-        "label": label,
-        "answer": evaluation.answers.get(key),
-        "overall": overall,
-        "share": _share(overall, evaluation.result.get("scale")),
-        "criteria": [_criterion(asked.get(name) or {"title": name}, given) for name, given in said.items() if given],
-        "failures": dict(failures),
-        "lift": evaluation.lifts.get(key[1]),
-    }
-
-
-def _criterion(asked: Row, given: Sequence[View]) -> View:
-    """One criterion of one answer: the mean of its verdicts, and each of them."""
-    scores = [verdict["score"] for verdict in given if verdict["score"] is not None]
-    return {
-        "title": asked.get("title"),
-        "question": asked.get("question"),
-        "mean": fmean(scores) if scores else None,
-        "verdicts": given,
-        "reasons": [verdict for verdict in given if verdict["reason"]],
-    }
-
-
-def _share(score: float | None, scale: Any) -> float | None:
-    """Where a score stands between the lowest and the highest, 0 to 1."""
-    if score is None or not scale:
-        return None
-    return float((score - scale["low"]) / (scale["high"] - scale["low"]))

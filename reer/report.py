@@ -1,9 +1,8 @@
 """One self-contained page from any run folders: what was found, trained and scored, and the texts to read.
 
-`results` reads the folders, `views` and `evaluation` choose and order what is shown, `plots` and `score_plots` draw,
-the templates lay it out.
-Everything a model wrote is data: the templates escape it, and the page's own policy forbids every request and
-every script but its own.
+`results` reads the folders; `views`, `evaluation` and `answers` choose and order what is shown; `plots` and
+`score_plots` draw it; the templates lay it out. Everything a model wrote is data: the templates escape it, and the
+page's own policy forbids every request and every script but its own.
 """
 
 import argparse

@@ -14,7 +14,7 @@ LAYERS = [
     ["propose", "policy", "cost", "estimate", "filters"],
     ["search"],
     ["trajectories", "execute"],
-    ["launch", "results", "overview", "plots", "score_plots", "views", "evaluation", "report"],
+    ["launch", "results", "overview", "plots", "score_plots", "views", "answers", "evaluation", "report"],
     ["synthesize"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
