@@ -107,7 +107,7 @@ def held_out(answer: Sequence[tuple[float, float]], thinking: Sequence[tuple[flo
         axes = figure.subplots()
         for points, colour, label in ((answer, FINAL, "answer"), (thinking, FIRST, "thinking")):
             if points:
-                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker="o", label=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("optimiser step")
         axes.set_ylabel("NLL (nats per token)")

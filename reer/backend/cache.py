@@ -1,8 +1,8 @@
-"""Scores by content hash, across runs: the same ids under the same weights are scored once on this machine.
+"""What is remembered across runs by content hash, in one SQLite file of the user's cache folder: scores, any table.
 
-One SQLite file in the user's cache folder; deleting it costs only time. A score from it reports the tokens it once
-cost, so that budgets and results do not depend on what happens to lie here; only its seconds are zero. Whatever goes
-wrong with the file, the scorer is asked instead. Knows ids and scores; knows nothing of models.
+The same ids under the same weights are scored once on this machine. A score from the cache reports the tokens it once
+cost, so that budgets and results do not depend on what happens to lie here; only its seconds are zero. Deleting the
+file costs only time, and whatever goes wrong with it, the model is asked instead. Knows nothing of models.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import sqlite3
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from reer.types import Score, Scored, Scorer, ScoreRequest, Tokenizer, Usage
 
@@ -18,11 +19,50 @@ log = logging.getLogger(__name__)
 
 WAIT = 1.0
 """Seconds to wait for another process that writes."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS scores (
-    key BLOB PRIMARY KEY, nll REAL NOT NULL, tokens INTEGER NOT NULL, objective REAL,
-    scored_tokens INTEGER NOT NULL, reused_tokens INTEGER NOT NULL) WITHOUT ROWID
-"""
+
+
+class Table:
+    """Rows by key. A table that cannot be read or written is said to be so once, and is empty from then on."""
+
+    def __init__(self, path: Path, name: str, columns: str) -> None:
+        """`columns` in SQL, after the key."""
+        self._path = path
+        self._name = name
+        self._db: sqlite3.Connection | None = None
+        schema = f"CREATE TABLE IF NOT EXISTS {name} (key BLOB PRIMARY KEY, {columns}) WITHOUT ROWID"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=WAIT, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(schema)
+        except (OSError, sqlite3.Error) as error:
+            self._do_without(error)
+
+    def get(self, key: bytes) -> tuple[Any, ...] | None:
+        """The row's columns after the key, or None."""
+        if self._db is None:
+            return None
+        try:
+            row = self._db.execute(f"SELECT * FROM {self._name} WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            self._do_without(error)
+            return None
+        return None if row is None else tuple(row[1:])
+
+    def put(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Add rows, the key first; one that is there stays as it is."""
+        if not rows or self._db is None:
+            return
+        places = ", ".join("?" * len(rows[0]))
+        try:
+            self._db.executemany(f"INSERT OR IGNORE INTO {self._name} VALUES ({places})", rows)
+        except sqlite3.Error as error:
+            self._do_without(error)
+
+    def _do_without(self, error: Exception) -> None:
+        log.warning("%s cannot be used (%s): %s are made anew", self._path, error, self._name)
+        self._db = None
 
 
 class CachedScorer:
@@ -32,16 +72,8 @@ class CachedScorer:
         """`identity` names weights and dtype: scores of two identities are never mixed."""
         self.scorer = scorer
         self._identity = identity.encode()
-        self._path = path
-        self._db: sqlite3.Connection | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=WAIT, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            self._do_without(error)
+        columns = "nll REAL NOT NULL, tokens INTEGER NOT NULL, objective REAL, scored_tokens INTEGER NOT NULL"
+        self._table = Table(path, "scores", f"{columns}, reused_tokens INTEGER NOT NULL")
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -71,30 +103,15 @@ class CachedScorer:
         return hashlib.sha256(b"\0".join((self._identity, span, ids))).digest()
 
     def _read(self, key: bytes) -> Scored | None:
-        if self._db is None:
+        if (row := self._table.get(key)) is None:
             return None
-        try:
-            row = self._db.execute("SELECT * FROM scores WHERE key = ?", (key,)).fetchone()
-        except sqlite3.Error as error:
-            self._do_without(error)
-            return None
-        if row is None:
-            return None
-        _, nll, tokens, objective, new, reused = row
+        nll, tokens, objective, new, reused = row
         return Scored(Score(nll, tokens, objective), Usage(calls=1, scored_tokens=new, reused_tokens=reused))
 
     def _write(self, scored: dict[bytes, Scored]) -> None:
-        rows: list[tuple[object, ...]] = [
-            (key, s.score.nll, s.score.tokens, s.score.objective, s.usage.scored_tokens, s.usage.reused_tokens)
-            for key, s in scored.items()
-        ]
-        if not rows or self._db is None:
-            return
-        try:
-            self._db.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?)", rows)
-        except sqlite3.Error as error:
-            self._do_without(error)
-
-    def _do_without(self, error: Exception) -> None:
-        log.warning("%s cannot be used (%s): scores are computed anew", self._path, error)
-        self._db = None
+        self._table.put(
+            [
+                (key, s.score.nll, s.score.tokens, s.score.objective, s.usage.scored_tokens, s.usage.reused_tokens)
+                for key, s in scored.items()
+            ]
+        )

@@ -77,11 +77,11 @@ def test_a_file_that_cannot_be_used_costs_a_warning_and_no_score(tmp_path, fault
         path.write_text("This is no database. " * 100)
     scorer = CachedScorer(Counting(), "m", path)
     if fault == "dropped":
-        scorer._db.execute("DROP TABLE scores")
+        scorer._table._db.execute("DROP TABLE scores")
     with caplog.at_level(logging.WARNING):
         assert score(scorer, A, B) == score(Counting(), A, B)
         assert score(scorer, A) == score(Counting(), A)
-    assert caplog.text.count("scores are computed anew") <= 1
+    assert caplog.text.count("scores are made anew") <= 1
 
 
 def test_a_model_with_a_name_is_remembered_where_the_config_says_so(tiny_model, tmp_path, monkeypatch):
