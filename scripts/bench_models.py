@@ -1,6 +1,7 @@
 """What the bench_* scripts share: models of a given shape without weights or vocabulary, and the plain forward."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,18 +11,17 @@ from reer.backend.models import load_model, load_tokenizer
 from reer.config import ModelConfig
 from reer.types import Message, ScoreRequest
 
-TEXTS = Path(__file__).parents[1] / "reer/data/pairs.jsonl"
+ROOT = Path(__file__).parents[1]
+TEXTS, CONFIGS = ROOT / "reer/data/pairs.jsonl", ROOT / "train/shapes.json"
 SHAPES = {
-    "qwen3-8b": {
-        "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": False,
-    },
-    "qwen3-0.6b": {
-        "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
-        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True,
+    name.partition("/")[2].lower(): config for name, config in json.loads(CONFIGS.read_text(encoding="utf-8")).items()
+} | {
+    "tiny": {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 49152, "tie_word_embeddings": True,
     },
 }  # fmt: skip
-"""Of the models' own config.json."""
+"""Of the models' own config.json; `tiny` only tries out a script."""
 
 
 class BareTokenizer:
@@ -56,16 +56,13 @@ def load(args: argparse.Namespace, config: ModelConfig):
 
 
 def random_model(shape: str, dtype: str, device: str):
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, dtype))
     torch.manual_seed(0)
     with torch.device(device):
-        model = Qwen3ForCausalLM(Qwen3Config(**SHAPES[shape], max_position_embeddings=40960)).eval()
-    torch.set_default_dtype(before)
-    return model
+        config = AutoConfig.for_model(**SHAPES[shape])
+        return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
 
 
 def one_forward(model, request: ScoreRequest) -> float:

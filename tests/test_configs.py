@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from reer import launch
-from reer.config import EvaluationConfig, SftConfig, SynthesizeConfig, load, register
+from reer.config import EvaluationConfig, PlanningConfig, SftConfig, SynthesizeConfig, load, register
 from reer.errors import ConfigError, RunDirError
 
 CONF = Path(__file__).parents[1] / "conf"
-STAGES = {"synthesize": SynthesizeConfig, "sft": SftConfig, "evaluate": EvaluationConfig}
+STAGES = {"synthesize": SynthesizeConfig, "sft": SftConfig, "plan": PlanningConfig, "evaluate": EvaluationConfig}
 GROUPS = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("backend", "data")
 )

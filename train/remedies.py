@@ -18,21 +18,23 @@ ZERO3: dict[str, Any] = {"stage": 3, "overlap_comm": True, "reduce_bucket_size":
 OFFLOAD = {"offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
 FOUR_BITS = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
 LORA = {"r": 64, "lora_alpha": 128, "target_modules": "all-linear"}
+_QLORA = PeftConfig(method="qlora", args=LORA, quantization=FOUR_BITS)
 
 
 def remedies(reading: Reading, room: float) -> Iterator[tuple[str, Memory]]:
-    """(what to write, memory it would take) of what fits into `room` bytes; where no single change does, of two."""
+    """(what to write, memory it takes) of changes that fit into `room` bytes; where no single one does, of several."""
     found = list(_fitting(reading, _changes(reading.config), room))
-    yield from found or _fitting(reading, _pairs(reading.config), room)
+    yield from found or _fitting(reading, _together(reading.config), room)
 
 
 def _fitting(
     reading: Reading, changes: Iterator[tuple[str, PlanningConfig]], room: float
 ) -> Iterator[tuple[str, Memory]]:
+    """Of changes that differ in their last number only the first that suffices."""
     done: set[str] = set()
     for words, changed in changes:
         kind = words.rstrip("0123456789")
-        if kind in done:  # the smallest number that suffices
+        if kind in done:
             continue
         try:
             other = read(changed, reading.data)
@@ -60,16 +62,25 @@ def _changes(config: PlanningConfig) -> Iterator[tuple[str, PlanningConfig]]:
     if config.peft.method is None:
         yield "peft=lora", replace(config, peft=PeftConfig(method="lora", args=LORA))
     if config.peft.method != "qlora" and config.deepspeed.config is None:
-        yield "peft=qlora", replace(config, peft=PeftConfig(method="qlora", args=LORA, quantization=FOUR_BITS))
+        yield "peft=qlora", replace(config, peft=_QLORA)
     for share in (2, 4, 8):
         shorter = max_length(config) // share
         yield f"+trainer.args.max_length={shorter}", _with_args(config, max_length=shorter)
 
 
-def _pairs(config: PlanningConfig) -> Iterator[tuple[str, PlanningConfig]]:
-    for words, changed in _changes(config):
-        for more, twice in _changes(changed):
-            yield f"{words} {more}", twice
+def _together(config: PlanningConfig) -> Iterator[tuple[str, PlanningConfig]]:
+    """All that saves memory on one GPU, with the weights in 4 bits, or else (for all weights) on the host; then ever
+    shorter rows."""
+    args = {"per_device_train_batch_size": 1, "gradient_checkpointing": True, "activation_offloading": True}
+    given = [f"+trainer.args.{key}={str(value).lower()}" for key, value in args.items()]
+    saving = _with_args(config, **args)
+    quantised = replace(saving, deepspeed=DeepSpeedConfig(), peft=_QLORA)
+    offloaded = _with_zero(saving, ZERO3 | OFFLOAD, config.launch.processes)
+    for name, changed in (("peft=qlora", quantised), ("deepspeed=zero3_offload", offloaded)):
+        for share in (1, 2, 4, 8):
+            shorter = max_length(config) // share
+            words = " ".join([name, *given, f"+trainer.args.max_length={shorter}"])
+            yield words, _with_args(changed, max_length=shorter)
 
 
 def _with_args(config: PlanningConfig, **args: Any) -> PlanningConfig:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SHAPES = Path(__file__).with_name("shapes.json")
 """The config of the models that conf/model names, as their own config.json has it, so that no hub is needed."""
+_TRACED: dict[tuple[object, ...], Kept] = {}
+"""What was traced before in this process: the same layer is asked for under many ways to divide the model."""
 
 
 def find_config(model: ModelConfig) -> "PretrainedConfig":
@@ -115,11 +117,13 @@ def trace(
     `autocast`: the precision of the arithmetic where it is another. `kernel`: fused (no scores, no mask), masked
     (fused, with a mask of length x length that keeps packed examples or padding apart) or eager (all scores).
     """
-    one, two = (
-        _trace(_shallow(config, layers, kernel), adapter, size, dtype, autocast, checkpointing) for layers in (1, 2)
-    )
-    layer = two[1] - one[1]
-    return Kept(layer=layer, forward=two[0] - one[0], rest=one[1] - layer, live=one[2])
+    how = (size, dtype, autocast, checkpointing)
+    key = (config.to_json_string(), str(adapter), kernel, how)
+    if key not in _TRACED:
+        one, two = (_trace(_shallow(config, layers, kernel), adapter, *how) for layers in (1, 2))
+        layer = two[1] - one[1]
+        _TRACED[key] = Kept(layer=layer, forward=two[0] - one[0], rest=one[1] - layer, live=one[2])
+    return _TRACED[key]
 
 
 def _trace(

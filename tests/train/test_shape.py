@@ -67,7 +67,7 @@ def test_a_folder_needs_no_weights(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_planned_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"model.path=some/where: no config.json can be had; give a folder"):
         shape.find_config(ModelConfig(path="some/where"))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_moe", "num_experts": 8}))
