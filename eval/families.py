@@ -34,7 +34,8 @@ def families(means: Means, models: Mapping[str, str | None]) -> dict[str, Any]:
     """Judge by model family; `models` gives each model's family.
 
     `own_family_bonus` of a judge: how much higher than the other judges it scores its own family, beyond how much
-    higher than they it scores the rest; None without other judges, or without models of both kinds.
+    higher than they it scores other families; None without other judges, or without models of both kinds. Models of
+    no known family count as neither.
     """
     judges = {judge: family_of(judge) for judge in means}
     known = list(dict.fromkeys(family for family in models.values() if family))
@@ -55,5 +56,7 @@ def _bonus(judge: str, own: str | None, means: Means, models: Mapping[str, str |
         return None
     ahead: dict[bool, list[float]] = {True: [], False: []}
     for model, score in means[judge].items():
+        if models[model] is None:
+            continue
         ahead[models[model] == own].append(score - fmean(row[model] for row in others))
     return fmean(ahead[True]) - fmean(ahead[False]) if ahead[True] and ahead[False] else None

@@ -76,6 +76,7 @@ def _benchmark(name: str, labels: Sequence[str], row: Models, comparison: Row | 
         "tables": tables,
         "figures": _figures(name, labels, results, tables),
         "results": facts,
+        "anchored": {judge for result in results for judge in result.get("anchors") or ()},
         "validation": next((result["validation"] for result in results if result.get("validation")), {}),
         "comparison": _comparison(name, labels, comparison),
     }
@@ -174,7 +175,7 @@ def _judge_free(name: str, row: Models) -> View:
     by_source = [lift.get("by_source") or {} for lift in lifts]
     return {
         "title": title(name),
-        "lift": lifts if any(lifts) else [],
+        "lift": lifts if any(lift.get("mean") is not None for lift in lifts) else [],
         "by_source": [(source, [found.get(source) for found in by_source]) for source in _names(by_source)],
         "outputs": [
             (key, [found.get(key) for found in outputs])

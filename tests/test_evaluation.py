@@ -85,7 +85,7 @@ def test_missing_verdicts_are_counted_with_bounds(tmp_path: Path) -> None:
     assert f"6 of 8 bounds {overall['worst']:.2f} to {overall['best']:.2f}" in said
     assert "Verdicts without a score 4 parse failed" in said
     assert "Verdicts without a score: 2 parse failed." in said  # beside each of the two answers
-    assert "8 answered, 0 missing, 1 empty" in said
+    assert "8 asked, 8 answered, 1 empty" in said
 
 
 def test_criteria_that_do_not_apply_are_no_missing_verdicts(tmp_path: Path) -> None:
@@ -196,3 +196,11 @@ def test_a_missing_file_leaves_its_part_out(tmp_path: Path, missing: str) -> Non
     folder = write_evaluation(tmp_path / "base")
     (folder / missing).unlink()
     assert "Reasoning" in page_of(folder).said
+
+
+def test_a_lift_that_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "base")
+    results = json.loads((folder / "results.json").read_text())
+    nothing = {"mean": None, "low": None, "high": None, "n": 0, "nll": dict.fromkeys(("base", "model"))}
+    (folder / "results.json").write_text(json.dumps(results | {"reference_lift": nothing}))
+    assert "Reference lift" not in page_of(folder).said

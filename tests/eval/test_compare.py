@@ -140,6 +140,8 @@ def test_a_judge_that_favours_its_own_family_is_seen() -> None:
     found = families(means, {"gpt-5": "OpenAI", "claude-4": "Claude"})
     assert found["means"]["gpt-4o"] == {"OpenAI": 90.0, "Claude": 70.0}
     assert found["own_family_bonus"] == {"gpt-4o": pytest.approx(20.0), "claude-3.7": pytest.approx(20.0)}
+    unknown = families(means, {"gpt-5": "OpenAI", "claude-4": None})
+    assert unknown["own_family_bonus"] == {"gpt-4o": None, "claude-3.7": None}
     alone = families({"gpt-4o": means["gpt-4o"]}, {"gpt-5": "OpenAI", "claude-4": "Claude"})
     assert alone["own_family_bonus"] == {"gpt-4o": None}
 
