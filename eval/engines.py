@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reer.backend import build_generator, build_scorer, describe
 from reer.backend.models import fingerprint
-from reer.config import BackendConfig, EvaluationConfig, FakeBackendConfig, HFBackendConfig
+from reer.config import BackendConfig, EvaluateConfig, EvaluationConfig, FakeBackendConfig, HFBackendConfig
 from reer.errors import ModelError, RunDirError
 from reer.manifest import write_json
 from reer.types import Generator, Scorer
@@ -48,12 +48,18 @@ def model_under_test(config: EvaluationConfig) -> BackendConfig:
     Raises:
         ModelError: that path is a local folder which does not exist.
     """
-    backend, path = config.evaluate.backend, config.evaluate.model_path
-    if path is None or not isinstance(backend, HFBackendConfig):
-        return backend
-    if path.count("/") > 1 and not Path(path).is_dir():
+    backend, path = replaced(config.evaluate), config.evaluate.model_path
+    if path and isinstance(backend, HFBackendConfig) and path.count("/") > 1 and not Path(path).is_dir():
         raise ModelError(f"evaluate.model_path={path} does not exist: run reer-sft first, or choose evaluate=base")
-    return replace(backend, model=replace(backend.model, path=path, revision=None))
+    return backend
+
+
+def replaced(config: EvaluateConfig) -> BackendConfig:
+    """The backend with `model_path` in place of its model, where it loads one."""
+    backend = config.backend
+    if config.model_path is None or not isinstance(backend, HFBackendConfig):
+        return backend
+    return replace(backend, model=replace(backend.model, path=config.model_path, revision=None))
 
 
 def refuse_other_weights(run_dir: Path, under_test: BackendConfig) -> None:

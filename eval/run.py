@@ -28,7 +28,7 @@ from .anchors import anchor_items, drift
 from .answers import take_answers
 from .ask import judge_answers, refuse_unlike
 from .benchmarks import load
-from .engines import Engines, refuse_other_weights
+from .engines import Engines, refuse_other_weights, replaced
 from .items import Benchmark, Item
 from .judge import build_judge, judges_of
 from .lift import measure_lift
@@ -200,9 +200,7 @@ def _described(item: Item) -> Row:
 def _write_manifest(run_dir: Path, benchmark: Benchmark, judges: Judges, config: EvaluationConfig) -> None:
     models = {f"judge {name}": describe(judge.backend) for name, judge in judges.items()}
     if not config.answers:
-        path = config.evaluate.model_path
-        tested = describe(config.evaluate.backend)
-        models = {"evaluated": tested | ({"model": path} if path else {}), "base": describe(config.scorer)} | models
+        models = {"evaluated": describe(replaced(config.evaluate)), "base": describe(config.scorer)} | models
     inputs = [Path(path) for path in (config.answers, config.benchmark.rubric) if path]
     write_manifest(
         run_dir,

@@ -312,6 +312,32 @@ def test_a_cap_stops_cleanly_and_a_higher_one_goes_on(finished: tuple[Path, Proc
     assert (ours / "results.json").read_bytes() == (whole / "results.json").read_bytes()
 
 
+def test_the_anchors_count_towards_the_cap(tmp_path: Path) -> None:
+    process = evaluate(tmp_path, "judge=openai", "judge.repeats=1", "judge.max_calls=10")
+    assert process.returncode == PARTIAL
+    assert [len(rows(tmp_path / FOLDER, name)) for name in ("verdicts", "anchors")] == [8, 2]
+    assert (
+        json.loads((tmp_path / FOLDER / "results.json").read_text())["benchmarks"]["reasoning"]["overall"]["n_ok"] == 8
+    )
+
+
+def test_judges_are_chosen_after_the_answers_and_added_later(tmp_path: Path) -> None:
+    assert evaluate(tmp_path, "steps=[respond]").returncode == DONE
+    assert evaluate(tmp_path, "steps=[judge,summarise]", "judge=openai").returncode == DONE
+    assert evaluate(tmp_path, "steps=[judge,summarise]").returncode == DONE
+    verdicts = rows(tmp_path / FOLDER, "verdicts")
+    assert {row["judge"] for row in verdicts} == {"openai:fake", "likelihood:fake"}
+    assert json.loads((tmp_path / FOLDER / "results.json").read_text())["benchmarks"]["reasoning"]["judges"] == [
+        "likelihood:fake"
+    ]
+    process = evaluate(tmp_path, "judge=openai", "judge.temperature=0.9")
+    assert process.returncode == MISTAKE
+    assert "openai:fake gave this verdict with other settings (temperature=0.5 max_tokens=2048, now" in process.stderr
+    process = evaluate(tmp_path, "benchmark.temperature=0.9")
+    assert process.returncode == MISTAKE
+    assert "was made with other settings: benchmark.temperature" in process.stderr
+
+
 def test_a_panel_from_the_command_line(tmp_path: Path) -> None:
     roles = ("name=panel", "evaluate.label=fake", "evaluate.model_path=null", "backend@scorer=fake",
              "backend@evaluate.backend=fake", "benchmark.limit=4")  # fmt: skip
