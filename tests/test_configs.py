@@ -192,3 +192,36 @@ def test_a_run_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     config = load(compose("synthesize", overrides=[f"run_dir={tmp_path}/file/run"]), SynthesizeConfig)
     with pytest.raises(RunDirError, match=r"run_dir=.*/file/run cannot be written: Not a directory"):
         launch.open_run_dir(config)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "deepspeed").glob("*.yaml")))
+def test_deepspeed_accepts_every_option_of_its_group(name):
+    from train.sharding import check_deepspeed
+
+    config = load(compose("sft", overrides=[f"deepspeed={name}"]), SftConfig)
+    if config.deepspeed.config is not None:
+        check_deepspeed(config.deepspeed.config)
+    assert (config.deepspeed.config is None) == (name == "none")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "peft").glob("*.yaml")))
+def test_peft_and_transformers_accept_every_option_of_its_group(name, monkeypatch):
+    from train.adapters import adapter_arguments, quantization_arguments
+
+    monkeypatch.setattr("train.adapters.installed", lambda package: True)  # bitsandbytes itself reads no config
+    config = load(compose("sft", overrides=[f"peft={name}"]), SftConfig)
+    adapter, quantization = adapter_arguments(config.peft), quantization_arguments(config.peft)
+    assert (adapter is None) == (name == "none")
+    assert (quantization is None) == (name != "qlora")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("deepwriter_*.yaml")))
+def test_trl_accepts_the_arguments_of_every_experiment(name):
+    from train.arguments import Amount, trainer_arguments
+
+    config = load(compose("sft", overrides=[f"experiment={name}"]), SftConfig)
+    args = trainer_arguments(config, "bfloat16", Amount(examples=20_000, tokens=85_200_000, held_out=128))
+    processes = {"deepwriter_8b": 8}.get(name, 1)
+    assert config.launch.processes == processes
+    packs = args.gradient_accumulation_steps * args.per_device_train_batch_size * processes
+    assert packs * 20_000 / 5_201 == pytest.approx(96, rel=0.05)  # 5,201 packs of 16,384 tokens hold all of it

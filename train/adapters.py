@@ -1,5 +1,6 @@
 """From config to the arguments of peft and bitsandbytes, whose own classes validate them."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from reer.config import PeftConfig, one_line
@@ -39,14 +40,16 @@ def quantization_arguments(config: PeftConfig) -> "BitsAndBytesConfig | None":
     """
     if config.method != "qlora":
         return None
-    from importlib.util import find_spec
-
     from transformers import BitsAndBytesConfig
 
-    if find_spec("bitsandbytes") is None:
+    if not installed("bitsandbytes"):
         raise ConfigError("peft=qlora needs bitsandbytes: pip install 'reer[qlora]'")
     refuse_unknown(config.quantization, BitsAndBytesConfig, "peft.quantization")
     try:
         return BitsAndBytesConfig(**config.quantization)
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"peft.quantization: {one_line(error)}") from error
+
+
+def installed(package: str) -> bool:
+    return find_spec(package) is not None

@@ -105,13 +105,13 @@ def test_deepspeed_validates_its_own_config(config: dict[str, Any], sentence: st
 
 def test_quantisation_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert quantization_arguments(PeftConfig(method="lora")) is None
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("train.adapters.installed", lambda package: False)
     with pytest.raises(ConfigError, match="peft=qlora needs bitsandbytes: pip install"):
         quantization_arguments(PeftConfig(method="qlora", quantization={"load_in_4bit": True}))
 
 
 def test_transformers_validates_the_quantisation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("train.adapters.installed", lambda package: True)
     made = quantization_arguments(PeftConfig(method="qlora", quantization={"bnb_4bit_quant_type": "nf4"}))
     assert made is not None
     assert made.bnb_4bit_quant_type == "nf4"

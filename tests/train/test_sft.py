@@ -9,7 +9,7 @@ import torch
 
 from reer.backend.models import load_tokenizer
 from reer.config import PeftConfig, SftConfig
-from reer.errors import ConfigError, DataError, RunDirError
+from reer.errors import ConfigError, DataError, ModelError, RunDirError
 from reer.layout import Layout
 from train import checkpoints
 from train.arguments import trainer_arguments
@@ -17,7 +17,7 @@ from train.data import prepare, to_rows
 from train.model import complete_model, save_trained
 from train.record import begun
 from train.sft import run
-from train.training import build_trainer
+from train.training import build_trainer, runnable
 from train.work import read
 
 Make = Callable[..., SftConfig]
@@ -311,3 +311,14 @@ def test_no_gpu_or_no_data_or_no_folder_is_one_sentence(make_config: Make, tmp_p
     config.run_dir = "/dev/null/run"
     with pytest.raises(RunDirError, match="run_dir=/dev/null/run cannot be written"):
         run(config)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("can't allocate memory: you tried")])
+def test_too_little_memory_is_one_sentence_that_says_what_to_change(make_config: Make, error: Exception) -> None:
+    with pytest.raises(ModelError) as caught, runnable(make_config()):
+        raise error
+    said = str(caught.value)
+    assert said.startswith("out of memory with 2 x 512 tokens at once: reer-plan tells what fits")
+    assert "\n" not in said
+    with pytest.raises(RuntimeError, match="something else"), runnable(make_config()):
+        raise RuntimeError("something else")
