@@ -117,9 +117,11 @@ def _figures(name: str, labels: Sequence[str], results: Sequence[Row], tables: S
     if any(models.values()):
         scale = _scale(rows, results)
         figures["dots"] = score_plots.dimensions(name, models, scale)
-        full = {label: scores for label, scores in models.items() if len(scores) == len(rows)}
-        if len(rows) > 2 and full and scale:
-            figures["radar"] = score_plots.radar(name, full, scale, labels)
+        shown = {label: scores for label, scores in models.items() if scores}
+        axes = [row for row, _ in rows if all(row in scores for scores in shown.values())]
+        if len(axes) > 2 and scale:
+            outlines = {label: {row: scores[row] for row in axes} for label, scores in shown.items()}
+            figures["radar"] = score_plots.radar(name, outlines, scale, labels)
     histograms = {
         label: found
         for label, result in zip(labels, results, strict=True)

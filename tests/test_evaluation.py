@@ -204,3 +204,14 @@ def test_a_lift_that_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
     nothing = {"mean": None, "low": None, "high": None, "n": 0, "nll": dict.fromkeys(("base", "model"))}
     (folder / "results.json").write_text(json.dumps(results | {"reference_lift": nothing}))
     assert "Reference lift" not in page_of(folder).said
+
+
+def test_the_radar_has_the_axes_that_all_models_have(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "base")
+    results = json.loads((folder / "results.json").read_text())
+    scores = results["benchmarks"]["reasoning"]["scores"]
+    for missing, radars in (("factual_grounding", 2), ("logical_consistency", 2), ("depth_of_analysis", 0)):
+        scores[missing] |= {"mean": None, "low": None, "high": None}
+        (folder / "results.json").write_text(json.dumps(results))
+        labels = [found.get("aria-label") or "" for _, found in page_of(folder).found]
+        assert sum("as a radar" in label for label in labels) == radars  # of each figure two sizes
