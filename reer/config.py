@@ -467,7 +467,7 @@ class EvaluateConfig:
     model_path: str | None = None
     """Replaces backend.model.path; null: the model as it was before training."""
     training_data: str | None = None
-    """Trajectories or pairs that it was trained on; answers are searched for verbatim overlap with their answers."""
+    """Trajectories that it was trained on; answers are searched for verbatim overlap with their answers."""
     backend: BackendConfig = field(default_factory=BackendConfig)
 
 
