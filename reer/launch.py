@@ -98,7 +98,7 @@ def exclusive(run_dir: Path) -> Iterator[None]:
     """Hold a run folder against other processes; released when this one ends, however it does.
 
     Raises:
-        RunDirError: another process holds it, or it cannot be written.
+        RunDirError: another process holds it.
     """
     try:
         with (run_dir / ".lock").open("w") as file:

@@ -108,15 +108,22 @@ def complete_model(config: SftConfig, trained: Path, tokenizer: ChatTokenizer, f
 
     Generation stops on the end of turn, also for base models whose own end-of-sequence token is another one.
     """
+    if config.peft.method is None:
+        _add_settings(config.model, tokenizer, trained)
+        shutil.rmtree(folder, ignore_errors=True)
+        trained.replace(folder)  # a move: cut short anywhere, the weights are in the one place or the other
+        return
     with _replacing(folder) as made:
-        if config.peft.method is None:
-            trained.replace(made)
-        elif config.peft.merge:
+        if config.peft.merge:
             merged(config, trained, dtype).save_pretrained(made)
         else:
             shutil.copytree(trained, made)
-        _generation(config.model, tokenizer).save_pretrained(made)
-        tokenizer.hf.save_pretrained(made)
+        _add_settings(config.model, tokenizer, made)
+
+
+def _add_settings(config: ModelConfig, tokenizer: ChatTokenizer, folder: Path) -> None:
+    _generation(config, tokenizer).save_pretrained(folder)
+    tokenizer.hf.save_pretrained(folder)
 
 
 def merged(config: SftConfig, adapter: Path, dtype: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 from reer.backend.models import load_tokenizer
 from reer.config import PeftConfig, SftConfig
 from reer.errors import ConfigError, DataError, ModelError, RunDirError
+from reer.launch import exclusive
 from reer.layout import Layout
 from train import checkpoints
 from train.arguments import trainer_arguments
@@ -235,6 +236,34 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in wanted], abs=1e-5)
     a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("run", "whole"))
     assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in b)
+
+
+def test_interrupted_after_training_it_is_not_trained_again(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*rest: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    config = make_config(held_out=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("train.measure.measure", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    monkeypatch.setattr("train.training.train", interrupt)
+    assert run(config) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out"]["nll_answer"] > 0
+
+
+def test_one_run_folder_is_for_one_command_at_a_time(make_config: Make, tmp_path: Path) -> None:
+    config = make_config()
+    (tmp_path / "run").mkdir()
+    with (
+        exclusive(tmp_path / "run"),
+        pytest.raises(RunDirError, match="another process is working in this run folder"),
+    ):
+        run(config)
+    assert run(config) == 0
 
 
 def test_dry_run_counts_what_training_does_and_writes_nothing(
