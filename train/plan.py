@@ -200,6 +200,8 @@ def _assumptions(reading: Reading, card: Card) -> Iterator[str]:
         yield "                   (trainer.args.model_init_kwargs.attn_implementation) spares that"
     yield f"  loss             {'in tiles (trl)' if setup.chunked else 'whole logits'}, every position supervised"
     if setup.on_cpu:
+        yield f"  allocator        {FRAGMENTED:.0%} of what comes and goes is lost; glibc may hold a third more under"
+        yield "                   adapters, unless MALLOC_MMAP_THRESHOLD_=65536 is in the environment"
         return
     yield f"  allocator        {FRAGMENTED:.0%} of what comes and goes is lost; CUDA itself takes {CONTEXT / GB:g} GB"
     yield f"  host             {PROCESS / GB:g} GB a process; the model is loaded there first"
