@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from reer.config import DeepSpeedConfig, LaunchConfig, SftConfig
 from reer.errors import ConfigError, DataError, UserError
 from train import processes
 from train.processes import check, first_failure, is_main, launched, needs_start
+from train.work import read
 
 ZERO3 = {"zero_optimization": {"stage": 3}}
 OFFLOAD = {"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}
@@ -59,6 +61,20 @@ def test_processes_are_started_where_they_are_needed_and_nobody_has(monkeypatch:
     check(config(2))
     with pytest.raises(ConfigError, match="launch.processes=1, but 2 were started"):
         check(config(1))
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(1, "0"), (2, None)])
+def test_gpus_are_hidden_from_one_process_and_left_to_several(
+    make_config: Callable[..., SftConfig], monkeypatch: pytest.MonkeyPatch, count: int, wanted: str | None
+) -> None:
+    """Before anything is started: what stands in the environment is what the processes inherit."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    given = make_config()
+    given.model.device = "auto"
+    given.launch.processes = count
+    read(given)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == wanted
 
 
 class Failed:
