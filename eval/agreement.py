@@ -49,8 +49,9 @@ def _facts(
     most = max((len(ratings.scores[unit]) for text in kept for unit in text), default=0)
     people = [_table([list(ratings.scores[unit].values()) for unit in text], most) for text in kept]
     scores = [np.asarray([judged[unit] for unit in text]) for text in kept]
-    middle = fmean((ratings.rubric.criteria[0].scale[0], ratings.rubric.criteria[0].scale[-1]))
-    said = [(values >= middle).astype(np.float64) for values in scores] if ratings.binary else scores
+    low, high = ratings.rubric.criteria[0].scale[0], ratings.rubric.criteria[0].scale[-1]
+    middle = fmean((low, high))
+    said = [np.where(values >= middle, high, low) for values in scores] if ratings.binary else scores
     facts = _alphas(people, said, "nominal" if ratings.binary else "interval", seed)
     facts["spearman"] = _rank(people, scores, seed)
     if ratings.binary:

@@ -26,7 +26,7 @@ BENCHMARK = "anchors"
 def anchor_items() -> tuple[list[Item], dict[str, Row], dict[str, int]]:
     """The items, their answers as rows of answers.jsonl, and the level that each was written for."""
     path = Path(str(resources.files("reer"))) / "data" / "anchors.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     items = [Item(id=row["id"], query=row["query"], rubric=RUBRIC) for row in rows]
     named = {"model": BENCHMARK, "benchmark": BENCHMARK}
     answers = {row["id"]: named | {"id": row["id"], "prompt": row["query"], "answer": row["answer"]} for row in rows}
@@ -72,7 +72,7 @@ def _means(rows: Sequence[Row], answers: Mapping[str, Row], judge: str) -> dict[
 
 def _read(path: Path) -> list[Row]:
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         if not all({"judge", "rubric", "judged", "id", "scores"} <= row.keys() for row in rows):
             raise ValueError("rows of another kind")
     except (OSError, ValueError, AttributeError) as error:

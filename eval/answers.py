@@ -71,7 +71,7 @@ def _answer(row: Row, item: Item, benchmark: str, parser: Layout, label: str, wh
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"answers={path} cannot be read ({error})") from error
     if not any(line.strip() for line in lines):

@@ -152,7 +152,7 @@ def _read_jsonl(path: Path, rubric: Rubric | None) -> Ratings:
 
 def _rows(path: Path) -> list[Row]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"validate.data={path} cannot be read ({error})") from error
     rows = []

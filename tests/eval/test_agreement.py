@@ -68,6 +68,13 @@ def test_yes_or_no_questions_are_decided_by_majority() -> None:
     assert found["by_text"] is None
 
 
+def test_yes_and_no_may_be_any_two_levels() -> None:
+    votes = {"a": 1.0, "b": 2.0, "c": 1.0, "d": 2.0}
+    people = ratings({(id_, "q"): {"x": vote, "y": vote} for id_, vote in votes.items()}, {1: "no", 2: "yes"})
+    overall = agreement(people, {(id_, "q"): vote for id_, vote in votes.items()}, seed=0)["overall"]
+    assert overall["accuracy"]["mean"] == overall["human_judge"]["mean"] == 1.0
+
+
 def test_a_tie_among_people_is_no_majority() -> None:
     people = ratings({("a", "q"): {"x": 1.0, "y": 0.0}, ("b", "q"): {"x": 1.0, "y": 1.0}}, BINARY)
     overall = agreement(people, {("a", "q"): 0.0, ("b", "q"): 1.0}, seed=0)["overall"]

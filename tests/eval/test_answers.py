@@ -34,6 +34,13 @@ def test_what_is_absent_is_computed(tmp_path: Path) -> None:
     assert (row["finish_reason"], row["well_formed"], row["loop"], row["tokens"]) == ("stop", True, False, None)
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085"])
+def test_a_line_separator_inside_a_text_ends_no_row(tmp_path: Path, mark: str) -> None:
+    line = json.dumps({"id": FIRST, "answer": f"One{mark}two."}, ensure_ascii=False)
+    [row] = take(tmp_path, line)
+    assert row["answer"] == f"One{mark}two."
+
+
 def test_a_raw_reply_is_taken_apart(tmp_path: Path) -> None:
     reply = "<think>\nplan\n</think>\n\nThe rain fell."
     cut = {"id": SECOND, "response": "<think>\non and on", "finish_reason": "length"}
