@@ -212,12 +212,27 @@ def _correct(pairs: Sequence[dict[str, Any]]) -> None:
 
 
 def _length(models: Names, scores: Mapping[str, Mapping[str, Row]], shared: Names) -> dict[str, Any]:
-    """Scores at one length beside raw ones; a prompt counts once, whatever its weight."""
-    given = [[scores[model][name]["overall"] for name in shared] for model in models]
-    words = [[scores[model][name].get("words") or 0 for name in shared] for model in models]
+    """Scores at one length beside raw ones; a prompt counts once, whatever its weight.
+
+    Left out: prompts that a model left unanswered. Their floor says nothing of length.
+    """
+    written = [name for name in shared if all(scores[model][name].get("words") for model in models)]
+    if not written:
+        nothing = dict.fromkeys(models)
+        return {
+            "n": 0,
+            "words": nothing,
+            "raw": nothing,
+            "adjusted": nothing,
+            "per_doubling": None,
+            "within_prompt": None,
+        }
+    given = [[scores[model][name]["overall"] for name in written] for model in models]
+    words = [[scores[model][name]["words"] for name in written] for model in models]
     effect = length_adjusted(given, words)
     by_prompt = [list(map(list, zip(*table, strict=True))) for table in (given, words)]
     return {
+        "n": len(written),
         "words": {model: fmean(row) for model, row in zip(models, words, strict=True)},
         "raw": {model: fmean(row) for model, row in zip(models, given, strict=True)},
         "adjusted": dict(zip(models, effect.adjusted, strict=True)),

@@ -6,6 +6,7 @@ can become one. A call that fails is a verdict with its status, never a score. I
 """
 
 import json
+import os
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,8 @@ from .rubric import ask_all, material
 
 _TAGS = "s|bos|eos|pad|unk|sop|eop|start_of_turn|end_of_turn|think|tool_call|tool_response"
 _BRACKETS = "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|[gs]?MASK"
-_CONTROL = re.compile(rf"<(?=[|｜]|/?(?:{_TAGS})>)|\[(?=/?(?:{_BRACKETS})\])")
-"""Where control tokens begin, in every family that a server may serve: it does not tell which are its own."""
+_CONTROL = re.compile(rf"<(?=[|｜]|/?(?:{_TAGS})>|\w+[|｜]>|reserved_\d+>)|\[(?=[|｜]|/?(?:{_BRACKETS})\])")
+"""Where control tokens begin, in the families that docs/evaluation.md names: no server tells which are its own."""
 
 
 def judges_of(config: JudgeConfig) -> dict[str, ModelJudgeConfig]:
@@ -79,7 +80,9 @@ def build_judge(config: ModelJudgeConfig, name: str) -> Judge:
 def _identity(config: OpenAIJudgeConfig, name: str) -> str:
     """What tells this judge's replies from those of another: the model, and where it is served."""
     backend = config.backend
-    return f"{name} {backend.base_url if isinstance(backend, OpenAIBackendConfig) else describe(backend)}"
+    if not isinstance(backend, OpenAIBackendConfig):
+        return f"{name} {describe(backend)}"
+    return f"{name} {backend.base_url or os.environ.get('OPENAI_BASE_URL') or 'api.openai.com'}"
 
 
 class OpenAIJudge:
@@ -188,6 +191,8 @@ def read_verdict(text: str, criteria: Sequence[Criterion]) -> tuple[dict[str, fl
 
 def _entry(entry: Any, criterion: Criterion) -> tuple[float | None, str]:
     _expect_keys(entry, {"reason", "score"}, criterion.name)
+    if list(entry) != ["reason", "score"]:
+        raise ValueError(f"{criterion.name}: the score stands before the reason")
     score, reason = entry["score"], entry["reason"]
     if not isinstance(reason, str):
         raise ValueError(f"{criterion.name}: the reason is no text")

@@ -45,7 +45,10 @@ class LikelihoodJudge:
         except BackendError as error:
             return Verdict(status="api_error", usage=Usage(calls=len(prompts)), detail=str(error))
         pairs = zip(criteria, found, strict=True)
-        scores = {criterion.name: expected_score(logprobs, criterion) for criterion, logprobs in pairs}
+        try:
+            scores = {criterion.name: expected_score(logprobs, criterion) for criterion, logprobs in pairs}
+        except ValueError as error:
+            return Verdict(status="api_error", usage=usage, detail=str(error))
         return Verdict(status="ok", scores=scores, usage=usage)
 
 
@@ -70,9 +73,14 @@ def expected_score(logprobs: Sequence[float], criterion: Criterion) -> float | N
 
     `logprobs[n]`, in nats, is that of level n; level n >= 1 stands for the middle of the nth anchor. None: the
     criterion may not apply, and that is likelier than all levels together.
+
+    Raises:
+        ValueError: one of them is no finite number.
     """
     levels = range(1, len(criterion.anchors) + 1)
     relevant = [*levels, *([0] if criterion.may_not_apply else [])]
+    if not all(math.isfinite(logprobs[level]) for level in relevant):
+        raise ValueError(f"{criterion.name}: the model gives a level no finite log-probability")
     top = max(logprobs[level] for level in relevant)
     weights = {level: math.exp(logprobs[level] - top) for level in relevant}
     total = sum(weights[level] for level in levels)

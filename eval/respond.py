@@ -5,6 +5,7 @@ Knows a generator and a layout's frame; knows nothing of judges.
 
 from collections.abc import Callable, Sequence
 
+from reer.backend.openai import Refusal
 from reer.config import BenchmarkConfig
 from reer.layout import Layout
 from reer.manifest import seed_of
@@ -16,6 +17,16 @@ from .store import Row, Rows, fill
 
 EPOCH = 0
 """Every query is answered once."""
+REFUSED: Row = {
+    "thinking": None,
+    "answer": "",
+    "finish_reason": "refused",
+    "tokens": None,
+    "words": 0,
+    "well_formed": False,
+    "loop": False,
+}
+"""What is stored where the model under test declined to answer."""
 
 
 async def respond(
@@ -31,7 +42,8 @@ async def respond(
 ) -> dict[str, str]:
     """Answer every query that has no stored answer; the generator is built only if there is one.
 
-    Returns ids whose request failed, with the reason.
+    A refusal is an answer, and an empty one: were it left out, refusing would raise the mean. Returns ids whose
+    request failed, with the reason.
     """
     stored = current_answers(answers.rows, items)
     queries = {item.id: item.query for item in items if item.id not in stored}
@@ -47,8 +59,11 @@ async def respond(
             temperature=benchmark.temperature,
             top_p=benchmark.top_p,
         )
-        [[response]] = await model.generate([request])
         named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": queries[id_]}
+        try:
+            [[response]] = await model.generate([request])
+        except Refusal:
+            return named | REFUSED
         return named | taken_apart(response, parser)
 
     return await fill(answers, list(queries), one, concurrency=concurrency, title="answer")

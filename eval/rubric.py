@@ -102,7 +102,7 @@ def mark_of(query: str, answer: str) -> str:
 
     The same for every call about one answer, so that a server's prompt cache reads the answer once.
     """
-    return digest("mark", query, answer)[:12]
+    return digest("mark", query, answer)[:32]
 
 
 def material(query: str, answer: str) -> str:

@@ -1,7 +1,8 @@
 """From verdicts to one score per prompt: by judge, over judges, and between what bounds where verdicts are missing.
 
-Repeats of a judge are averaged before judges are, so that each judge counts the same. A prompt whose verdicts are
-incomplete has no score: it is never averaged over what happens to be there. Knows rows and rubrics, no statistics.
+Repeats of a judge are averaged before judges are, so that each judge counts the same. A criterion's value is the mean
+of its usable repeats; a prompt without any usable verdict for a criterion has no value. The bounds put the lowest, the
+highest score in place of every missing verdict, missing repeats included. Knows rows and rubrics, no statistics.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ class Bounded:
     """A prompt's score, and what it would be if every missing verdict were the lowest, the highest."""
 
     value: float | None
-    """None where a verdict is missing, or no criterion applies."""
+    """None where a criterion has no usable verdict, or none applies."""
     worst: float | None
     best: float | None
     applies: bool = True

@@ -42,7 +42,7 @@ def _benchmark(heading: str, benchmark: Result) -> list[str]:
 def _row(name: str, row: Result, digits: int) -> str:
     shown = name.replace("_", " ")
     bounds = ""
-    if row["n_ok"] < row["n"] and row["worst"] is not None and row["worst"] != row["best"]:
+    if row["worst"] is not None and row["worst"] != row["best"]:
         bounds = f"  between {row['worst']:.{digits}f} and {row['best']:.{digits}f} with what is missing"
     return f"  {shown:24}{interval(row, digits)}  {row['n_ok']}/{row['n']}{bounds}"
 

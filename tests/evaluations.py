@@ -140,7 +140,8 @@ def _result(rows: Sequence[Row], benchmark: str, judges: Sequence[str], failed: 
     scores = {}
     for name in shared:
         given = [row["scores"][name] for row in complete if row["scores"][name] is not None]
-        scores[name] = estimate(given, n, low, high) | {"scale": {"low": low, "high": high}}
+        applicable = n - sum(row["scores"][name] is None for row in rows)
+        scores[name] = estimate(given, applicable, low, high) | {"n": n, "scale": {"low": low, "high": high}}
     if "factual_grounding" in scores:
         scores["factual_grounding"]["not_applicable"] = sum(row["scores"]["factual_grounding"] is None for row in rows)
     groups: dict[str, Row] = {}

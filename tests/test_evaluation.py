@@ -215,3 +215,14 @@ def test_the_radar_has_the_axes_that_all_models_have(tmp_path: Path) -> None:
         (folder / "results.json").write_text(json.dumps(results))
         labels = [found.get("aria-label") or "" for _, found in page_of(folder).found]
         assert sum("as a radar" in label for label in labels) == radars  # of each figure two sizes
+
+
+def test_bounds_are_shown_where_single_repeats_are_missing(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "base")
+    path = folder / "results.json"
+    result = json.loads(path.read_text())
+    overall = result["benchmarks"]["reasoning"]["overall"]
+    assert overall["n_ok"] == overall["n"]
+    overall |= {"worst": 1.25, "best": 4.75}
+    path.write_text(json.dumps(result))
+    assert "8 of 8 bounds 1.25 to 4.75" in page_of(folder).said

@@ -67,6 +67,19 @@ def test_the_same_folders_give_the_same_numbers(two: tuple[Path, Path]) -> None:
     assert compared(*two) == compared(*two)
 
 
+def test_a_prompt_that_a_model_left_unanswered_says_nothing_of_length(two: tuple[Path, Path]) -> None:
+    rows = scores(two[1])
+    write_rows(two[1] / "scores.jsonl", rows[1:])
+    without = compared(*two)["benchmarks"]["reasoning"]["length"]
+    write_rows(two[1] / "scores.jsonl", [rows[0] | {"words": 0, "overall": 1.0}, *rows[1:]])
+    found = compared(*two)["benchmarks"]["reasoning"]
+    assert (found["n"], found["length"]["n"]) == (24, 23)
+    assert found["length"] == without
+    write_rows(two[1] / "scores.jsonl", [row | {"words": 0} for row in rows])
+    nothing = compared(*two)["benchmarks"]["reasoning"]["length"]
+    assert (nothing["n"], nothing["per_doubling"], nothing["adjusted"]) == (0, None, {"base": None, "tuned": None})
+
+
 def test_length_is_taken_out(two: tuple[Path, Path]) -> None:
     for folder, words in zip(two, (100, 400), strict=True):
         rows = [row | {"words": words + n, "overall": 2.0 + (words > 100) + 0.001 * n}

@@ -10,7 +10,7 @@ from judging import NAMES, Scripted, request_of, verdict_json
 
 from eval.benchmarks import hellobench, writingbench
 from eval.benchmarks.reasoning import CRITERIA, RUBRIC
-from eval.judge import OpenAIJudge, judges_of, verdict_schema
+from eval.judge import OpenAIJudge, _identity, judges_of, verdict_schema
 from eval.rubric import make_rubric, mark_of
 from reer.backend.openai import NoJSONMode, Refusal
 from reer.config import (
@@ -60,6 +60,7 @@ def test_a_reply_that_follows_the_schema_is_read() -> None:
         verdict_json(True),
         verdict_json(None),
         verdict_json(logical_consistency={"score": 4}),
+        verdict_json(logical_consistency={"score": 4, "reason": "r"}),
         verdict_json(logical_consistency={"reason": 7, "score": 4}),
         verdict_json(logical_consistency={"reason": "r", "score": 4, "note": ""}),
         verdict_json()[:-1] + ', "logical_consistency": {"reason": "r", "score": 5}}',
@@ -190,3 +191,13 @@ def test_a_panel_names_its_judges_by_kind_and_model() -> None:
         judges_of(twice)
     with pytest.raises(ConfigError, match="no judges"):
         judges_of(PanelConfig())
+
+
+def test_two_servers_with_one_model_name_share_no_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = OpenAIJudgeConfig(backend=OpenAIBackendConfig(model_name="big"))
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    public = _identity(config, "openai:big")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://here/v1")
+    own = _identity(config, "openai:big")
+    given = OpenAIJudgeConfig(backend=OpenAIBackendConfig(model_name="big", base_url="http://here/v1"))
+    assert public != own == _identity(given, "openai:big")

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def test_expected_score_by_hand() -> None:
     assert expected_score(logprobs, CRITERIA[0]) == pytest.approx(expected)
     assert expected_score([0.0, *logprobs[1:]], CRITERIA[4]) is None
     assert expected_score([math.log(0.4), *logprobs[1:]], CRITERIA[4]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_numbers_are_no_score(broken: float) -> None:
+    class Broken(FakeScorer):
+        async def next_token(
+            self, prompts: Sequence[Sequence[int]], options: Sequence[int]
+        ) -> list[tuple[float, ...]]:
+            return [(-1.0,) * (len(options) - 1) + (broken,) for _ in prompts]
+
+    verdict = asyncio.run(LikelihoodJudge(Broken(FakeBackendConfig()), "likelihood:fake").judge(REQUEST))
+    assert (verdict.status, verdict.scores) == ("api_error", {})
+    assert "no finite log-probability" in verdict.detail
 
 
 def test_likelihood_judge_agrees_with_plain_transformers(tiny_model: Path) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from eval.answers import answer_counts
 from eval.benchmarks.reasoning import RUBRIC
 from eval.items import Item
 from eval.respond import respond, taken_apart
 from eval.store import Row, Rows
 from reer.backend.fake import FakeGenerator, FakeTokenizer
+from reer.backend.openai import Refusal
 from reer.config import BenchmarkConfig, FakeBackendConfig
 from reer.errors import BackendError
 from reer.layout import Layout
@@ -18,15 +20,15 @@ PARSER = Layout("think", FakeTokenizer())
 
 
 class Counting(FakeGenerator):
-    def __init__(self, fails: str = "nothing") -> None:
+    def __init__(self, fails: str = "nothing", error: BackendError | None = None) -> None:
         super().__init__(FakeBackendConfig())
-        self.fails = fails
+        self.fails, self.error = fails, error or BackendError("no room to generate")
         self.asked: list[str] = []
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         self.asked += [request.messages[-1].content for request in requests]
         if self.fails in self.asked[-1]:
-            raise BackendError("no room to generate")
+            raise self.error
         return await super().generate(requests)
 
 
@@ -66,6 +68,21 @@ def test_a_failed_request_is_no_row(tmp_path: Path, pairs: list[Example]) -> Non
     rows, failed = answer(tmp_path / "answers.jsonl", pairs, Counting(fails="joy"))
     assert failed == {"e3": "no room to generate"}
     assert {row["id"] for row in rows} == {"e0", "e1", "e2"}
+
+
+def test_a_refusal_is_an_empty_answer_and_is_not_asked_again(tmp_path: Path, pairs: list[Example]) -> None:
+    path = tmp_path / "answers.jsonl"
+    rows, failed = answer(path, pairs, Counting(fails="joy", error=Refusal("I would rather not")))
+    [refused] = [row for row in rows if row["id"] == "e3"]
+    assert not failed
+    assert (refused["answer"], refused["finish_reason"], refused["words"]) == ("", "refused", 0)
+    assert not refused["well_formed"]
+    items = [Item(id=example.id, query=example.query, rubric=RUBRIC) for example in pairs]
+    counts = answer_counts(items, {row["id"]: row for row in rows})
+    assert (counts["missing"], counts["empty"], counts["unfinished"]) == (0, 1, 0)
+    idle = Counting()
+    answer(path, pairs, idle)
+    assert not idle.asked
 
 
 def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, pairs: list[Example]) -> None:
