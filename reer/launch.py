@@ -28,16 +28,15 @@ C = TypeVar("C", bound=RunConfig)
 
 DONE, MISTAKE, PARTIAL, INTERRUPTED = 0, 1, 2, 130
 
-FREE = (
-    "dry_run", "run_dir", "name", "executor", "tracking", "filter", "launch", "audit",
+FREE_GROUPS = ("dry_run", "run_dir", "name", "executor", "tracking", "filter", "launch", "audit", "steps")
+"""What an old run folder may be continued with other values of, groups whole. They change no stored event; `filter`
+only decides what is exported of them, and is applied anew each time."""
+FREE_KEYS = (
     "concurrency", "base_url", "timeout", "max_retries", "api_key_env", "batch_size", "latency", "device",
     "row_tokens", "token_budget", "kept_tokens", "score_cache",
-    "steps", "training_data",
+    "training_data",
 )  # fmt: skip
-"""Keys (or last parts of keys) that an old run folder may be continued with other values of.
-
-They change no stored event; `filter` only decides what is exported of them, and is applied anew each time.
-"""
+"""The same for keys of any group, by their last part."""
 
 
 def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], NoReturn]:
@@ -93,13 +92,28 @@ def open_run_dir(config: RunConfig, *, begun: bool = True, free: Collection[str]
     return folder
 
 
+def refuse_other_settings(config: RunConfig) -> None:
+    """Look, and write nothing: many processes may do so at once.
+
+    Raises:
+        RunDirError: the run folder was made with another value of a key that changes results.
+    """
+    frozen = Path(config.run_dir) / "config.yaml"
+    if frozen.exists():
+        _refuse_other_results(frozen, OmegaConf.load(frozen), OmegaConf.create(asdict(config)), ())
+
+
 @contextmanager
 def exclusive(run_dir: Path) -> Iterator[None]:
     """Hold a run folder against other processes; released when this one ends, however it does.
 
     Raises:
-        RunDirError: another process holds it.
+        RunDirError: another process holds it, or it cannot be made.
     """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirError(f"run_dir={run_dir} cannot be written: {error.strerror or error}") from error
     try:
         with (run_dir / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,7 +138,7 @@ def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str])
 
 def _is_free(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in FREE or parts[-1] in FREE
+    return parts[0] in FREE_GROUPS or parts[-1] in FREE_KEYS
 
 
 def _extends(key: str, before: int | None, now: int | None) -> bool:

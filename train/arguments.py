@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reer.config import SftConfig, one_line
 from reer.errors import ConfigError
 
-from .processes import launched
+from .processes import launched, needs_start
 from .sharding import deepspeed_arguments, replicas, sequence_parallelism
 
 if TYPE_CHECKING:
@@ -62,10 +62,13 @@ def on_cpu(config: SftConfig) -> bool:
     return not on_gpu
 
 
-def trainer_arguments(config: SftConfig, dtype: str, amount: Amount, *, universal: bool = False) -> "SFTConfig":
+def trainer_arguments(
+    config: SftConfig, dtype: str, amount: Amount, *, universal: bool = False, rows: int | None = None
+) -> "SFTConfig":
     """trl.SFTConfig for this stage; `dtype` is the precision of the arithmetic.
 
     `universal`: continue from a checkpoint that DeepSpeed has converted for another number of processes.
+    `rows`: those of an optimiser step, where a checkpoint has fixed them.
 
     Raises:
         ConfigError: an unknown key, one that the stage sets itself, or a value that trl or DeepSpeed refuses.
@@ -87,20 +90,22 @@ def trainer_arguments(config: SftConfig, dtype: str, amount: Amount, *, universa
         "report_to": "none",
         "per_device_eval_batch_size": 1,  # the mean over batches is then the mean over trajectories
         "eval_packing": False,
-        "gradient_accumulation_steps": accumulation(config, amount),
+        "gradient_accumulation_steps": accumulation(config, amount, rows),
         "deepspeed": deepspeed_arguments(config.deepspeed, universal=universal),
         "parallelism_config": sequence_parallelism(config),
         "ddp_backend": "gloo" if cpu else None,
     }
     if not launched():  # a process group is asked for by the values alone, and there is nobody to make one with
         own |= dict.fromkeys(("deepspeed", "parallelism_config", "ddp_backend"))
+    if needs_start(config):  # only looked at: the processes to come take the GPUs
+        own |= {"use_cpu": True, "bf16": False, "fp16": False}
     free = {"max_length"} | ({"gradient_accumulation_steps"} if config.trainer.global_batch is None else set())
     if taken := sorted(given.keys() & own.keys() - free):
         raise ConfigError(
             f"trainer.args.{taken[0]} is set by the stage itself (from run_dir, seed, model, deepspeed, tracking, "
             f"trainer.global_batch)"
         )
-    _refuse_lost_checkpoints(given)
+    _refuse_losses(given)
     defaults = {"logging_first_step": True} | _best_checkpoint(config, amount)
     if (shared := config.deepspeed.sequence_parallel) > 1:
         defaults["pad_to_multiple_of"] = shared
@@ -123,10 +128,11 @@ def model_arguments(given: dict[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
 
 
-def accumulation(config: SftConfig, amount: Amount) -> int:
+def accumulation(config: SftConfig, amount: Amount, rows: int | None = None) -> int:
     """Micro-batches per optimiser step: as many as make up `trainer.global_batch` examples.
 
-    With packing, a row holds several examples, so the nearest number of whole packs is taken.
+    With packing, a row holds several examples, so the nearest number of whole packs is taken, or, where a checkpoint
+    has fixed it, that of its `rows` if the processes can share them evenly.
 
     Raises:
         ConfigError: the global batch is no multiple of what all processes take at once.
@@ -135,6 +141,8 @@ def accumulation(config: SftConfig, amount: Amount) -> int:
     if wanted is None:
         return int(given.get("gradient_accumulation_steps", 1))
     at_once = int(given.get("per_device_train_batch_size", 8)) * replicas(config)
+    if given.get("packing") and rows and rows % at_once == 0:
+        return rows // at_once
     if given.get("packing"):
         return max(1, round(wanted * amount.rows(config) / (amount.examples * at_once)))
     if wanted % at_once:
@@ -163,11 +171,14 @@ def _best_checkpoint(config: SftConfig, amount: Amount) -> dict[str, Any]:
         return {}
     if not evaluates:
         raise ConfigError("trainer.patience needs trainer.args.eval_strategy=epoch (or steps, with eval_steps)")
-    return {"load_best_model_at_end": True, "metric_for_best_model": BEST, "greater_is_better": False}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": BEST, "greater_is_better": False}
+    return best | {"restore_callback_states_from_checkpoint": True}  # how long there was no gain, among them
 
 
-def _refuse_lost_checkpoints(given: dict[str, Any]) -> None:
-    """While the only checkpoint is being replaced, a kill would leave none."""
+def _refuse_losses(given: dict[str, Any]) -> None:
+    """Raises: ConfigError: a kill could leave no checkpoint, or a run no loss to report."""
+    if given.get("logging_strategy") == "no":
+        raise ConfigError("trainer.args.logging_strategy=no leaves no loss to report: use steps or epoch")
     if given.get("save_total_limit") == 1:
         raise ConfigError("trainer.args.save_total_limit=1 leaves no checkpoint while the next is written: use 2")
 
@@ -179,7 +190,10 @@ def one_gpu(device: str) -> None:
     """
     if device == "cpu" or "LOCAL_RANK" in os.environ:
         return
-    index = int(device.partition(":")[2] or 0)
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cuda") or (number and not number.isdigit()):
+        raise ConfigError(f"model.device={device} is unknown: choose cpu, cuda, cuda:1 or auto")
+    index = int(number or 0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     listed = visible.split(",") if visible is not None else [str(n) for n in range(index + 1)]
     if index >= len(listed):

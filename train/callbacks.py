@@ -120,17 +120,20 @@ class Samples(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Drop samples of steps that a resume will do again."""
         if is_main() and self.path.exists():
-            rows = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            write_jsonl(self.path, [row for row in rows if row["step"] <= state.global_step])
+            write_jsonl(self.path, [row for row in self._rows() if row["step"] <= state.global_step])
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         if BEST not in metrics:
             return
         rows = [self._described(state.global_step, text, ended) for text, ended in self._write(args.seed)]
         if is_main():
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            write_jsonl(self.path, [*self._rows(), *rows])
         self.trainer.log({f"eval_{name}": fmean(float(row[name]) for row in rows) for name in SAMPLED})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What was written at earlier evaluations."""
+        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        return [json.loads(line) for line in lines if line]
 
     def _described(self, step: int, text: str, ended: bool) -> dict[str, Any]:
         reply = self.layout.parse(text)

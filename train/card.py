@@ -36,7 +36,7 @@ Layout `{layout}`, after the model's own chat template over the user's turn: `{f
 
 ## Training
 
-{method}, {steps} optimiser steps of {rows_per_step} rows in {seconds:.0f} s on {processes} process(es){sharding}, seed
+{method}, {steps} optimiser steps of {rows_per_step} rows on {processes} process(es){sharding}, seed
 {seed}, arithmetic in {dtype}.{best}
 
 ```json
@@ -53,7 +53,7 @@ The base model's licence applies, and that of the data: {licences}. Read both be
 """
 
 
-_COUNTS = ("examples", "tokens", "supervised_tokens", "quarantined", "steps", "seconds", "rows_per_step", "processes")
+_COUNTS = ("examples", "tokens", "supervised_tokens", "quarantined", "steps", "rows_per_step", "processes")
 _THINKS = """fine-tuned to think before it writes, on trajectories found by reverse-engineered reasoning
 (arXiv 2509.06160). It opens its turn with a think block and then answers."""
 _ANSWERS = """fine-tuned on answers alone, as the control of a model that thinks before it writes

@@ -66,6 +66,19 @@ def other_processes(checkpoint: Path, config: SftConfig) -> bool:
     return config.deepspeed.config is not None and facts(checkpoint)["processes"] != config.launch.processes
 
 
+def refuse_best(checkpoint: Path, config: SftConfig) -> None:
+    """The best checkpoint may be one of the other number of processes, which cannot be loaded at the end.
+
+    Raises:
+        RunDirError: a run with trainer.patience goes on with another number of processes.
+    """
+    if config.trainer.patience:
+        raise RunDirError(
+            f"{checkpoint}: a run with trainer.patience goes on with the launch.processes it was begun with, "
+            f"{facts(checkpoint)['processes']}"
+        )
+
+
 def convert(checkpoint: Path) -> None:
     """Make DeepSpeed's universal form of a checkpoint, which any number of processes can load. Done once.
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend.models import ChatTokenizer, explained, locate
 from reer.config import ModelConfig, SftConfig
-from reer.errors import ConfigError
 
 from .adapters import quantization_arguments
 from .arguments import model_arguments
@@ -74,9 +73,6 @@ def save_trained(trainer: "SFTTrainer", folder: Path, dtype: str) -> None:
     """Write what was trained as safetensors, all or nothing: the whole model, or the adapters alone.
 
     Every process calls this (ZeRO-3 gathers the parts on the first), the first one writes.
-
-    Raises:
-        ConfigError: the DeepSpeed config forbids to gather the weights.
     """
     import torch
     from peft import PeftModel
@@ -86,13 +82,7 @@ def save_trained(trainer: "SFTTrainer", folder: Path, dtype: str) -> None:
         trainer.is_deepspeed_enabled or isinstance(model, PeftModel)
     ):  # DeepSpeed's weights are in `dtype` already
         model.to(getattr(torch, dtype))
-    try:
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    except ValueError as error:
-        raise ConfigError(
-            "deepspeed.config.zero_optimization.stage3_gather_16bit_weights_on_model_save has to be true: the model "
-            "cannot be saved otherwise"
-        ) from error
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.accelerator.is_main_process:
         return
     state = {name.removeprefix("module."): value for name, value in state.items()}

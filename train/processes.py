@@ -1,7 +1,7 @@
 """Several processes that train as one: found in the environment of a launcher, or started here.
 
-torchrun, accelerate and their kind say in RANK and WORLD_SIZE who is who; `start` runs the agent that torchrun itself
-runs, with the frozen config, so Hydra composes once. Knows processes; knows nothing of training.
+torchrun, accelerate and their kind say in RANK, LOCAL_RANK and WORLD_SIZE who is who; `start` runs the agent that
+torchrun itself runs, with the frozen config, so Hydra composes once. Knows processes; knows nothing of training.
 """
 
 import logging
@@ -26,12 +26,12 @@ POLL = 1.0
 
 def launched() -> bool:
     """Whether this process is one of those that a launcher has started."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
 
 
 def is_main() -> bool:
     """Whether this process writes: the only one, or the first."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return not launched() or os.environ["RANK"] == "0"
 
 
 def needs_start(config: SftConfig) -> bool:
@@ -61,19 +61,31 @@ def check(config: SftConfig) -> None:
             "ZeRO-3 divides the model over processes, and launch.processes=1: set launch.processes to the number of "
             "GPUs, or choose deepspeed=zero3_offload or deepspeed=none"
         )
+    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+        raise ConfigError(
+            "deepspeed.config.zero_optimization.stage3_gather_16bit_weights_on_model_save has to be true: the trained "
+            "model could not be saved"
+        )
 
 
 def start(frozen: Path, processes: int, *, on_cpu: bool) -> None:
     """Run `python -m train.rank FROZEN` in so many processes on this machine, and wait for them.
 
     Raises:
+        ConfigError: there are fewer GPUs than processes.
         UserError: the first failure of any of them, in its own words.
         KeyboardInterrupt: this process was told to stop; all of them are stopped.
     """
+    import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    if not on_cpu and torch.cuda.device_count() < processes:
+        raise ConfigError(
+            f"launch.processes={processes}, but torch sees {torch.cuda.device_count()} GPUs here: set it to that, or "
+            f"start the command with torchrun on several machines"
+        )
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # failures are told below, in one sentence
     _set_environment(processes, on_cpu)
     agent = LaunchConfig(

@@ -7,7 +7,7 @@ from pathlib import Path
 from reer.config import SftConfig, load_frozen
 from reer.errors import UserError
 
-from .processes import end_with_parent
+from .processes import check, end_with_parent
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def main() -> None:
 
     def run() -> None:
         config = load_frozen(Path(sys.argv[1]), SftConfig)
+        check(config)
         train(config, read(config))
 
     try:

@@ -70,7 +70,10 @@ def trained_folder(config: SftConfig) -> str:
 
 
 def write_training(run_dir: Path, state: Any, facts: dict[str, Any], seconds: float) -> None:
-    """Mark training as ended; `state` is the trainer's, `facts` are processes and rows_per_step."""
+    """Mark training as ended; `state` is the trainer's, `facts` are processes and rows_per_step.
+
+    `seconds` are those since the run was last started.
+    """
     best = int(state.best_global_step or 0) or None
     ended = {"steps": state.global_step, "planned_steps": state.max_steps, "best_step": best}
     write_json(run_dir / "training.json", {**ended, **facts, "seconds": round(seconds, 1)})
@@ -92,13 +95,15 @@ def finish(config: SftConfig, work: Work) -> None:
     from .card import model_card
     from .measure import measure
     from .model import complete_model
+    from .training import runnable
 
     run_dir = Path(config.run_dir)
     folder, trained = run_dir / "model", run_dir / trained_folder(config)
     if trained.is_dir():  # else it stands in model/ already: this step was interrupted after it
         complete_model(config, trained, work.layout.tokenizer, folder, work.dtype)  # type: ignore[arg-type]
-    device = config.model.device
-    nll = measure(folder, work.held_out, config.model.max_length, device) if work.held_out else None
+    device = "auto" if config.model.device.startswith("cuda") else config.model.device  # the others are hidden
+    with runnable(config):
+        nll = measure(folder, work.held_out, config.model.max_length, device) if work.held_out else None
     summary = summarise(run_dir, work, nll)
     write_text(folder / "README.md", model_card(config, summary, work.training, work.dtype))
     write_json(run_dir / "summary.json", summary)

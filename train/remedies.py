@@ -14,7 +14,12 @@ from .arguments import max_length
 from .arithmetic import Memory, memory
 from .setup import Reading, read
 
-ZERO3: dict[str, Any] = {"stage": 3, "overlap_comm": True, "reduce_bucket_size": "auto"}
+ZERO3: dict[str, Any] = {
+    "stage": 3,
+    "overlap_comm": True,
+    "reduce_bucket_size": "auto",
+    "stage3_gather_16bit_weights_on_model_save": True,
+}
 OFFLOAD = {"offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
 FOUR_BITS = {"load_in_4bit": True, "bnb_4bit_use_double_quant": True}
 LORA = {"r": 64, "lora_alpha": 128, "target_modules": "all-linear"}

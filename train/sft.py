@@ -9,13 +9,13 @@ and after is done once, here.
 from pathlib import Path
 
 from reer.config import SftConfig
-from reer.launch import DONE, command, exclusive, open_run_dir
+from reer.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
 
 from .adapters import adapter_arguments
 from .arguments import max_length, on_cpu, optimiser_steps, rows_per_step, trainer_arguments
 from .audit import audit
 from .data import count
-from .processes import check, is_main, needs_start, start
+from .processes import check, is_main, launched, needs_start, start
 from .record import begun, finish, is_finished, is_trained, refuse_other_data, report, write_inputs
 from .work import Work, read
 
@@ -24,31 +24,37 @@ def run(config: SftConfig) -> int:
     """Fine-tune on every usable trajectory; returns an exit code."""
     run_dir = Path(config.run_dir)
     check(config)
-    if begun(run_dir) and not (config.dry_run or config.audit):
-        open_run_dir(config)  # other settings are refused before any work
+    looks = config.dry_run or config.audit
+    if begun(run_dir) and not looks:
+        refuse_other_settings(config)  # before any work
         refuse_other_data(run_dir, Path(config.data.trajectories))
         if is_finished(run_dir):
-            return report(run_dir) if is_main() else DONE
+            return _told(run_dir)
     from .training import train
 
     work = read(config)
-    if config.audit:
-        return audit(config, work)
-    if config.dry_run:
-        return estimate(config, work)
+    if looks:
+        return audit(config, work) if config.audit else estimate(config, work)
     if not is_main():  # one of several that torchrun or accelerate has started: the first one does the rest
-        train(config, work)
+        if not is_trained(run_dir):
+            train(config, work)
         return DONE
-    open_run_dir(config, begun=begun(run_dir))
-    write_inputs(config, run_dir, work.prepared, work.dtype)
     with exclusive(run_dir):
+        open_run_dir(config, begun=begun(run_dir))
+        write_inputs(config, run_dir, work.prepared, work.dtype)
         if not is_trained(run_dir) and needs_start(config):
             trainer_arguments(config, work.dtype, work.amount)  # mistakes are told before anything is started
             start(run_dir / "config.yaml", config.launch.processes, on_cpu=on_cpu(config))
         elif not is_trained(run_dir):
             train(config, work)
         finish(config, work)
-    return report(run_dir)
+    return _told(run_dir)
+
+
+def _told(run_dir: Path) -> int:
+    """Tell the user once; a launcher takes every code but 0 for a failure, left-out rows included."""
+    code = report(run_dir) if is_main() else DONE
+    return DONE if launched() else code
 
 
 def estimate(config: SftConfig, work: Work) -> int:

@@ -4,9 +4,11 @@ Calls trl.SFTTrainer with rows whose ids and masks are final. Knows the run fold
 knows nothing of what comes before and after (`sft`).
 """
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +38,19 @@ def train(config: SftConfig, work: Work) -> None:
         RunDirError: the folder's checkpoint was made with another batch, or it cannot be written.
         ModelError: the memory does not suffice.
     """
+    import torch
+
     from .callbacks import Complete, StepsApart
     from .model import save_trained
 
     started, run_dir = time.monotonic(), Path(config.run_dir)
     checkpoint = checkpoints.newest(run_dir / "checkpoints")
     universal = checkpoint is not None and checkpoints.other_processes(checkpoint, config)
+    if checkpoint is not None and universal:
+        checkpoints.refuse_best(checkpoint, config)
     join_processes(config)
-    args = trainer_arguments(config, work.dtype, work.amount, universal=universal)
+    rows = checkpoints.facts(checkpoint)["rows_per_step"] if checkpoint else None
+    args = trainer_arguments(config, work.dtype, work.amount, universal=universal, rows=rows)
     facts = {"processes": config.launch.processes, "rows_per_step": rows_per_step(args, config)}
     if checkpoint is not None:
         checkpoints.refuse_other_batch(checkpoint, facts["rows_per_step"])
@@ -60,7 +67,12 @@ def train(config: SftConfig, work: Work) -> None:
     save_trained(trainer, run_dir / trained_folder(config), work.dtype)
     if is_main():
         write_training(run_dir, trainer.state, facts, time.monotonic() - started)
+    trainer.accelerator.free_memory()
     trainer.accelerator.end_training()
+    del trainer
+    gc.collect()  # its callbacks hold it: the saved model is measured in its place
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def join_processes(config: SftConfig) -> None:
@@ -69,7 +81,8 @@ def join_processes(config: SftConfig) -> None:
         return
     import deepspeed
 
-    deepspeed.init_distributed(dist_backend="gloo" if on_cpu(config) else "nccl")
+    wait = timedelta(seconds=int(config.trainer.args.get("ddp_timeout", 1800)))
+    deepspeed.init_distributed(dist_backend="gloo" if on_cpu(config) else "nccl", timeout=wait)
 
 
 def build_trainer(config: SftConfig, work: Work, args: "SFTConfig") -> "SFTTrainer":

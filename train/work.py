@@ -7,7 +7,6 @@ from reer.layout import Layout, build_layout
 
 from .arguments import Amount, max_length, one_gpu
 from .data import Prepared, TrainingExample, count, find, prepare, refuse_dropped, split
-from .processes import needs_start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ def read(config: SftConfig) -> Work:
         ConfigError: nothing would be left to train on.
     """
     trajectories = find(config.data.trajectories)
-    if not needs_start(config):  # those that this process starts take a GPU each
+    if config.launch.processes == 1:  # several take a GPU each
         one_gpu(config.model.device)
     from reer.backend.models import load_tokenizer
 

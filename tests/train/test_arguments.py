@@ -50,6 +50,12 @@ def test_packs_count_as_the_examples_in_them(make_config: Make) -> None:
     assert optimiser_steps(args, config, AMOUNT) == 3 * 11  # 94 batches, 9 to a step
 
 
+def test_the_rows_of_a_step_stay_those_of_the_checkpoint(make_config: Make) -> None:
+    """24 packs on 8 processes; on 4 and 12 the same 24, on 5 as if nothing had been."""
+    wanted = {processes: batched(make_config, 96, processes, per_device=1, packing=True) for processes in (4, 12, 5)}
+    assert [accumulation(config, AMOUNT, rows=24) for config in wanted.values()] == [6, 2, 4]
+
+
 def test_processes_that_share_a_sequence_see_the_same_examples(make_config: Make) -> None:
     config = batched(make_config, 16, 8, per_device=1)
     config.deepspeed = DeepSpeedConfig(config={}, sequence_parallel=4)

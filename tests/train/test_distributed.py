@@ -234,6 +234,15 @@ def test_under_torchrun_the_same_command_is_one_of_several(command: Command, alo
     python, _, module, *overrides = command(run_dir, "launch.processes=2")
     call([python, *torchrun, "-m", module, *overrides])
     assert_same_run(run_dir, alone)
+    (run_dir / "summary.json").unlink()  # as if interrupted after training
+    call([python, *torchrun, "-m", module, *overrides])
+    assert_same_run(run_dir, alone)
+    for name in ("summary.json", "training.json"):
+        (run_dir / name).unlink()
+    for name in ("model", f"checkpoints/checkpoint-{STEPS}"):  # and before its last step was saved
+        shutil.rmtree(run_dir / name)
+    call([python, *torchrun, "-m", module, *overrides])
+    assert_same_run(run_dir, alone)
     assert (run_dir / "summary.json").exists()
 
 

@@ -14,8 +14,10 @@ from train import processes
 from train.processes import check, first_failure, is_main, launched, needs_start
 from train.work import read
 
-ZERO3 = {"zero_optimization": {"stage": 3}}
-OFFLOAD = {"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}
+GATHER = {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}
+ZERO3 = {"zero_optimization": GATHER}
+OFFLOAD = {"zero_optimization": GATHER | {"offload_param": {"device": "cpu"}}}
+LOST = {"zero_optimization": {"stage": 3}}
 
 
 def config(count: int, deepspeed: dict | None = None, shared: int = 1) -> SftConfig:
@@ -37,6 +39,7 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     ("given", "sentence"),
     [
         (config(1, ZERO3), "launch.processes=1: set launch.processes to the number of GPUs"),
+        (config(2, LOST), "stage3_gather_16bit_weights_on_model_save has to be true: the trained model could not be"),
         (config(3, ZERO3, 2), "deepspeed.sequence_parallel=2 does not divide launch.processes=3"),
     ],
 )
@@ -55,6 +58,8 @@ def test_processes_are_started_where_they_are_needed_and_nobody_has(monkeypatch:
     assert is_main()
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not launched()
+    monkeypatch.setenv("LOCAL_RANK", "1")
     assert launched()
     assert not is_main()
     assert not needs_start(config(2))

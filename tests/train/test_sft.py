@@ -198,6 +198,10 @@ def test_other_settings_or_data_on_an_old_folder_are_refused(make_config: Make) 
     run(config)
     with pytest.raises(RunDirError, match="trainer.args.learning_rate"):
         run(make_config({"learning_rate": 0.5}))
+    other = make_config()
+    other.layout.name = "answer_tags"
+    with pytest.raises(RunDirError, match="layout.name .was think, now answer_tags"):
+        run(other)
     with Path(config.data.trajectories).open("a") as file:
         file.write("\n")
     with pytest.raises(RunDirError, match="was made from another version of .*trajectories.jsonl"):
