@@ -94,6 +94,27 @@ def refuse_unlike(evaluations: Sequence[Evaluation]) -> None:
                     f"{first.run.path} and {evaluation.run.path} cannot be compared: "
                     f"one was {said} {_plain(ours)}, the other {_plain(theirs)}"
                 )
+        _refuse_other_settings(first, evaluation)
+
+
+def _refuse_other_settings(first: Evaluation, other: Evaluation) -> None:
+    """Raises: RunDirError: a judge was asked in another way; what a run does not say is not held against it."""
+    ours, theirs = _settings(first), _settings(other)
+    for judge, key in sorted(ours.keys() & theirs.keys()):
+        a, b = ours[judge, key], theirs[judge, key]
+        if a != b:
+            raise RunDirError(
+                f"{first.run.path} and {other.run.path} cannot be compared: {judge} was asked with other {key} "
+                f"({a}, and {b})"
+            )
+
+
+def _settings(evaluation: Evaluation) -> dict[tuple[str, str], str]:
+    """How each judge was asked: by judge, and `repeats` or `settings`."""
+    judges = evaluation.result.get("by_judge") or {}
+    found = {(judge, "repeats"): str(row["repeats"]) for judge, row in judges.items() if row.get("repeats")}
+    rows = [row for rows in evaluation.verdicts.values() for row in rows]
+    return found | {(row["judge"], "settings"): row["settings"] for row in rows if row.get("settings")}
 
 
 def _at(result: Row, key: str) -> Any:

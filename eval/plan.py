@@ -6,12 +6,14 @@ as they are; others are assumed.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from reer.config import EvaluationConfig, ModelJudgeConfig
 from reer.cost import TEMPLATE, tokens
 from reer.types import Rubric, Usage
 
+from .anchors import anchor_items
 from .ask import calls_of, settled
 from .budget import dollars
 from .items import Benchmark, Item
@@ -26,7 +28,7 @@ REASON = 70
 
 def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config: EvaluationConfig) -> str:
     """The plan as text for the terminal."""
-    answers = {row["id"]: row for row in _stored(config) if "id" in row}
+    answers = {str(row["id"]): row for row in _stored(config) if "id" in row}
     missing = [item for item in benchmark.items if item.id not in answers]
     lines = [f"{len(benchmark.items)} prompts of {benchmark.name} ({len(benchmark.quarantined)} quarantined)"]
     if "respond" in config.steps:
@@ -53,29 +55,46 @@ def _judging(
     config: EvaluationConfig,
 ) -> str:
     """One judge's line: calls, tokens, and dollars where the prices are known."""
-    done = settled(verdicts, {id_: row for id_, row in answers.items() if _known(row)}) if verdicts else {}
-    ok = {cell for cell, row in done.items() if row["status"] == "ok"}
-    used = Usage()
-    for item in benchmark.items:
-        written = _answer_tokens(item, answers.get(item.id), config.benchmark.max_tokens)
-        for repeat in range(judge.repeats):
-            for call in calls_of(item.rubric):
-                if (name, item.id, repeat, call.name if call else None) not in ok and written:
-                    criteria = (call,) if call else item.rubric.criteria
-                    around = tokens(material(item.query, "") + ask_all(criteria, item.rubric.guidance))
-                    read, said = TEMPLATE + around + written, REASON * len(criteria)
-                    used += Usage(calls=1, prefilled_tokens=read, generated_tokens=said)
+    allowed = config.benchmark.max_tokens
+    used, extra = _usage(name, benchmark.items, answers, verdicts, judge.repeats, allowed), ""
+    if judge.anchors:
+        items, texts, _ = anchor_items()
+        anchors = _usage(name, items, texts, _read(Path(config.run_dir) / "anchors.jsonl"), 1, allowed)
+        used, extra = used + anchors, f" ({anchors.calls} of them on anchors)" if anchors.calls else ""
     if judge.kind == "likelihood":
-        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} each, no text written"
+        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} each{extra}, no text written"
     cost, price = dollars(used, judge.price), judge.price
     shown = "no price given: judge.price.input=... and judge.price.output=... in $ per 1M tokens"
     if cost is not None:
         dated = f" of {price.as_of}" if price.as_of else ", undated"
         shown = f"about ${cost:,.2f} at ${price.input:g} in and ${price.output:g} out per 1M tokens (prices{dated})"
     return (
-        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(benchmark)} each: about "
+        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(benchmark)} each{extra}: about "
         f"{used.prefilled_tokens:,} tokens read, {used.generated_tokens:,} written; {shown}"
     )
+
+
+def _usage(
+    name: str,
+    items: Sequence[Item],
+    answers: Mapping[str, Row],
+    verdicts: Sequence[Row],
+    repeats: int,
+    allowed: int,
+) -> Usage:
+    """What one judge's missing verdicts take; `allowed`: tokens of an answer that is not there yet, at most."""
+    done = settled(verdicts, {id_: row for id_, row in answers.items() if _known(row)}) if verdicts else {}
+    ok = {cell for cell, row in done.items() if row["status"] == "ok"}
+    used = Usage()
+    for item, repeat in product(items, range(repeats)):
+        written = _answer_tokens(item, answers.get(item.id), allowed)
+        for call in calls_of(item.rubric) if written else ():
+            if (name, item.id, repeat, call.name if call else None) not in ok:
+                criteria = (call,) if call else item.rubric.criteria
+                around = tokens(material(item.query, "") + ask_all(criteria, item.rubric.guidance))
+                read, said = TEMPLATE + around + written, REASON * len(criteria)
+                used += Usage(calls=1, prefilled_tokens=read, generated_tokens=said)
+    return used
 
 
 def _criteria(benchmark: Benchmark) -> str:

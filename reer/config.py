@@ -391,7 +391,8 @@ class ModelJudgeConfig(JudgeConfig):
     """Stop once this run folder holds so many calls; the same command with a higher number goes on."""
     price: PriceConfig = field(default_factory=PriceConfig)
     max_cost: float | None = None
-    """The same in dollars; needs `price`. Never passed: a call that might is not made."""
+    """The same in dollars; needs `price`. A call that might pass it is not made; docs/evaluation.md says what it does
+    not see."""
     cache: bool = True
     """Remember replies across runs, by content hash (in ~/.cache/reer/cache.db)."""
     anchors: bool = False

@@ -80,6 +80,15 @@ def test_a_prompt_that_a_model_left_unanswered_says_nothing_of_length(two: tuple
     assert (nothing["n"], nothing["per_doubling"], nothing["adjusted"]) == (0, None, {"base": None, "tuned": None})
 
 
+def test_judges_that_were_asked_in_another_way_are_refused(two: tuple[Path, Path]) -> None:
+    for folder, heat in zip(two, (0.5, 1), strict=True):
+        verdicts = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+        settings = f"temperature={heat} max_tokens=900"
+        write_rows(folder / "verdicts.jsonl", [row | {"settings": settings} for row in verdicts])
+    with pytest.raises(RunDirError, match=r"was asked with other settings \(temperature=0.5 .*, and temperature=1 "):
+        compared(*two)
+
+
 def test_length_is_taken_out(two: tuple[Path, Path]) -> None:
     for folder, words in zip(two, (100, 400), strict=True):
         rows = [row | {"words": words + n, "overall": 2.0 + (words > 100) + 0.001 * n}

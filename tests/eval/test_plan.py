@@ -52,6 +52,22 @@ def test_what_is_stored_is_not_planned_again(tmp_path: Path) -> None:
     assert "requests" not in only
 
 
+def test_calls_on_anchors_are_counted(tmp_path: Path) -> None:
+    judge = OpenAIJudgeConfig(backend=FAKE, repeats=1, anchors=True)
+    assert "verdicts             20 calls to openai:fake, 5 criteria each (12 of them on anchors)" in plan(
+        tmp_path, "reasoning", judge
+    )
+
+
+def test_ids_of_given_answers_may_be_numbers(tmp_path: Path) -> None:
+    items = load(BenchmarkConfig(name="writingbench", path="sample")).items
+    write_jsonl(tmp_path / "given.jsonl", [{"id": int(item.id), "answer": "A text."} for item in items])
+    judge = OpenAIJudgeConfig(backend=FAKE)
+    assert "answers               0 requests" in plan(
+        tmp_path, "writingbench", judge, answers=str(tmp_path / "given.jsonl")
+    )
+
+
 def test_every_judge_of_a_panel_has_its_line(tmp_path: Path) -> None:
     panel = PanelConfig(judges={"a": OpenAIJudgeConfig(backend=FAKE), "b": LikelihoodJudgeConfig(backend=FAKE)})
     text = plan(tmp_path, "reasoning", panel)
