@@ -182,7 +182,7 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     process = evaluate(tmp_path, "dry_run=true", "judge=openai", "benchmark.max_tokens=100")
     assert process.returncode == DONE, process.stderr
     assert "8 requests, at most 800 tokens" in process.stdout
-    assert "24 calls to openai:fake" in process.stdout
+    assert "36 calls to openai:fake, 5 criteria each (12 of them on anchors)" in process.stdout
     assert not list(tmp_path.iterdir())
 
 
