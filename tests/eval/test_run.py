@@ -85,6 +85,17 @@ def test_deleting_a_steps_file_runs_that_step_again(finished: tuple[Path, Proces
     assert (folder / "answers.jsonl").read_bytes() == (source / "answers.jsonl").read_bytes()
 
 
+def kill_at(process: "subprocess.Popen[bytes]", files: list[Path], stored: int) -> None:
+    """SIGKILL as soon as the files hold so many rows together."""
+    deadline = time.monotonic() + 60
+    while sum(path.read_bytes().count(b"\n") for path in files if path.exists()) < stored:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 @pytest.mark.parametrize("stored", [1, 9, 20])
 def test_killed_and_continued_gives_the_same_results(
     finished: tuple[Path, Process], tmp_path: Path, stored: int
@@ -95,14 +106,9 @@ def test_killed_and_continued_gives_the_same_results(
         *(f"{role}.latency=0.1" for role in ("evaluate.backend", "scorer", "judge.backend")),
     )
     process = subprocess.Popen([*COMMAND, *slow], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder, deadline = tmp_path / FOLDER, time.monotonic() + 60
+    folder = tmp_path / FOLDER
     files = [folder / f"{name}.jsonl" for name in ("answers", "lift", "verdicts")]
-    while sum(path.read_bytes().count(b"\n") for path in files if path.exists()) < stored:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_at(process, files, stored)
     assert not (folder / "results.json").exists()
     kept = {path.name: path.read_bytes() for path in files if path.exists()}
     again = evaluate(tmp_path)
@@ -128,14 +134,9 @@ def test_a_written_judgement_killed_and_continued_gives_the_same_results(
     assert evaluate(tmp_path, *options, "name=whole").returncode == code
     slow = [*COMMAND, *options, "judge.backend.latency=0.05"]
     process = subprocess.Popen(slow, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder, deadline = tmp_path / "runs" / "fake" / "evaluate-fake" / benchmark, time.monotonic() + 60
+    folder = tmp_path / "runs" / "fake" / "evaluate-fake" / benchmark
     files = [folder / f"{name}.jsonl" for name in ("verdicts", "anchors")]
-    while sum(path.read_bytes().count(b"\n") for path in files if path.exists()) < stored:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_at(process, files, stored)
     assert evaluate(tmp_path, *options).returncode == code
     whole = tmp_path / "runs" / "whole" / "evaluate-fake" / benchmark
     if not faults:
