@@ -73,7 +73,28 @@ class Complete(TrainerCallback):  # type: ignore[misc]
         if dist.is_initialized():
             dist.barrier()
         if is_main():
-            checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.facts)
+            facts = {**self.facts, "last": control.should_training_stop}
+            checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", facts)
+
+
+class NoMoreSteps(TrainerCallback):  # type: ignore[misc]
+    """Lets the trainer take up a checkpoint behind which no step is left, as after a kill while it saved the model.
+
+    By itself transformers 5.23 would train on where the end lies within an epoch: it asks whether training is over
+    only after a step.
+    """
+
+    def __init__(self, trainer: "SFTTrainer") -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.get_batch_samples = lambda *_: ([], None)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_log = control.should_evaluate = control.should_save = False
 
 
 class StepsApart(TrainerCallback):  # type: ignore[misc]

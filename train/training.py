@@ -40,7 +40,7 @@ def train(config: SftConfig, work: Work) -> None:
     """
     import torch
 
-    from .callbacks import Complete, StepsApart
+    from .callbacks import Complete, NoMoreSteps, StepsApart
     from .model import save_trained
 
     started, run_dir = time.monotonic(), Path(config.run_dir)
@@ -62,6 +62,8 @@ def train(config: SftConfig, work: Work) -> None:
     trainer.add_callback(Complete(facts))
     if universal:
         trainer.add_callback(StepsApart(trainer))
+    if checkpoint is not None and checkpoints.facts(checkpoint)["last"]:
+        trainer.add_callback(NoMoreSteps(trainer))
     with tracked(config, trainer), runnable(config):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_trained(trainer, run_dir / trained_folder(config), work.dtype)

@@ -14,7 +14,7 @@ def written(folder: Path, step: int, *, marked: bool = True) -> Path:
     (checkpoint / "trainer_state.json").write_text("{}")
     (checkpoint / "global_step" / "rank_1.pt").write_bytes(b"0" * 100)
     if marked:
-        checkpoints.mark(checkpoint, {"processes": 2, "rows_per_step": 4})
+        checkpoints.mark(checkpoint, {"processes": 2, "rows_per_step": 4, "last": False})
     return checkpoint
 
 

@@ -242,6 +242,35 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in b)
 
 
+@pytest.mark.parametrize("stopped_early", [False, True])
+def test_interrupted_after_its_last_step_it_takes_no_other(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_early: bool
+) -> None:
+    """The end lies within an epoch, and its checkpoint is whole; only the model was not saved."""
+
+    def interrupt(*rest: Any) -> None:
+        raise KeyboardInterrupt
+
+    args = {"save_strategy": "steps", "save_steps": 1, "per_device_train_batch_size": 1}
+    if stopped_early:
+        still = {"learning_rate": 0.0, "eval_strategy": "steps", "eval_steps": 1}
+        config = make_config({**args, **still, "max_steps": 7}, held_out=1)
+        config.trainer.patience = 2
+    else:
+        config = make_config({**args, "max_steps": 2})
+    run_dir, states = tmp_path / "run", []
+    monkeypatch.setattr("train.model.save_trained", lambda trainer, *rest: states.append(trainer.state) or interrupt())
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    monkeypatch.undo()
+    assert run(config) == 0
+    assert [state.global_step for state in states] == [3 if stopped_early else 2] * 2
+    metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in metrics] == list(range(1, 1 + states[0].global_step))
+    assert json.loads((run_dir / "summary.json").read_text())["steps"] == states[0].global_step
+
+
 def test_interrupted_after_training_it_is_not_trained_again(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
