@@ -3,33 +3,52 @@
 Knows the contract of answers and how a reply is taken apart; knows no model.
 """
 
-import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from reer.errors import DataError
 from reer.layout import Layout
 from reer.outputs import loops, word_count
+from reer.pairs import Quarantined
 from reer.types import FinishReason, Response
 
 from .items import Benchmark, Item
-from .respond import EPOCH, current_answers, taken_apart
+from .respond import EPOCH, taken_apart
+from .rows import BadRow, parsed
 from .store import Row, Rows
 
 
-def take_answers(path: Path, benchmark: Benchmark, answers: Rows, parser: Layout, label: str) -> None:
-    """Add the answers of a file that are not there yet; those beyond `benchmark.limit` are left out.
+@dataclass(slots=True)
+class Given:
+    """What a file of answers holds."""
+
+    path: Path
+    answers: list[Row] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+
+def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -> Given:
+    """The answers of a file to a benchmark's items; those beyond `benchmark.limit` are left out.
+
+    A row that is broken or holds no text is set aside. One that answers something else is no broken row but another
+    file than was meant.
 
     Raises:
-        DataError: the file cannot be read, a row has no id or no answer, an id is unknown or occurs twice, or the
-            answer is to another query.
+        DataError: the file cannot be read or has no usable row, an id is unknown or occurs twice, or an answer is to
+            another query.
     """
     asked = {item.id: item for item in benchmark.items}
-    stored = current_answers(answers.rows, benchmark.items)
     seen: dict[str, int] = {}
-    for number, row in _rows(path):
+    given = Given(path)
+    for number, line in _lines(path):
         where = f"{path}, row {number}"
+        try:
+            row = parsed(line)
+            text = _text(row)
+        except BadRow as error:
+            given.quarantined.append(Quarantined(path.name, number, str(error), line))
+            continue
         id_ = str(row.get("id", ""))
         if id_ not in benchmark.known:
             raise DataError(f"{where}: the id {id_!r} is none of the {len(benchmark.known)} of {benchmark.name}")
@@ -38,27 +57,46 @@ def take_answers(path: Path, benchmark: Benchmark, answers: Rows, parser: Layout
         seen[id_] = number
         if id_ not in asked:
             continue
-        found = _answer(row, asked[id_], benchmark.name, parser, label, where)
-        if id_ in stored and stored[id_]["answer"] != found["answer"]:
+        if row.get("prompt", asked[id_].query) != asked[id_].query:
+            raise DataError(f"{where}: the answer to {id_!r} is to another prompt than the benchmark's")
+        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": asked[id_].query}
+        given.answers.append(named | _answer(row, text, parser))
+    if not seen:
+        bad = given.quarantined
+        why = f"row {bad[0].row}: {bad[0].reason}" if bad else "it is empty"
+        raise DataError(f"answers={path} holds no answers; {why}")
+    return given
+
+
+def take_answers(given: Given, stored: Rows) -> None:
+    """Add the answers that are not there yet.
+
+    Raises:
+        DataError: another answer to the same query is stored.
+    """
+    kept = {row["id"]: row for row in stored.rows}
+    for row in given.answers:
+        there = kept.get(row["id"])
+        if there is None or there["prompt"] != row["prompt"]:
+            stored.append(row)
+        elif there["answer"] != row["answer"]:
             raise DataError(
-                f"{where}: {answers.path} holds another answer to {id_!r}; choose another name= or run_dir="
+                f"{given.path}: {stored.path} holds another answer to {row['id']!r}; choose another name= or run_dir="
             )
-        if id_ not in stored:
-            answers.append(found)
 
 
-def _answer(row: Row, item: Item, benchmark: str, parser: Layout, label: str, where: str) -> dict[str, Any]:
-    if row.get("prompt", item.query) != item.query:
-        raise DataError(f"{where}: the answer to {item.id!r} is to another prompt than the benchmark's")
+def _text(row: Row) -> str:
     text = row.get("answer", row.get("response"))
     if not isinstance(text, str):
-        raise DataError(f"{where}: it has neither 'answer' nor 'response' as text")
-    named = {"model": label, "id": item.id, "benchmark": benchmark, "epoch": EPOCH, "prompt": item.query}
+        raise BadRow("it has neither 'answer' nor 'response' as text")
+    return text
+
+
+def _answer(row: Row, text: str, parser: Layout) -> Row:
     finish: FinishReason = "length" if row.get("finish_reason") == "length" else "stop"
     if "answer" not in row:
-        reply = taken_apart(Response(text=text, finish_reason=finish), parser)
-        return named | reply | {"tokens": row.get("tokens")}
-    return named | {
+        return taken_apart(Response(text=text, finish_reason=finish), parser) | {"tokens": row.get("tokens")}
+    return {
         "thinking": row.get("thinking"),
         "answer": text.strip(),
         "finish_reason": finish,
@@ -69,26 +107,12 @@ def _answer(row: Row, item: Item, benchmark: str, parser: Layout, label: str, wh
     }
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"answers={path} cannot be read ({error})") from error
-    if not any(line.strip() for line in lines):
-        raise DataError(f"answers={path} holds no answers")
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, _object(line, f"{path}, row {number}")
-
-
-def _object(line: str, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: broken JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: not a JSON object")
-    return row
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def answer_counts(items: Sequence[Item], answers: dict[str, Row]) -> dict[str, int]:

@@ -4,21 +4,24 @@ An estimate from word counts; nothing is loaded or written. Answers that are sto
 as they are; others are assumed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+from reer.backend.fake import FakeTokenizer
 from reer.config import EvaluationConfig, ModelJudgeConfig
 from reer.cost import TEMPLATE, tokens
+from reer.layout import build_layout
 from reer.types import Rubric, Usage
 
 from .anchors import anchor_items
+from .answers import read_answers
 from .ask import calls_of, settled
 from .budget import dollars
 from .items import Benchmark, Item
+from .respond import current_answers
 from .rubric import ask_all, material
-from .store import Row
+from .store import Row, peek
 
 ANSWER = 1200
 """Tokens of an answer that is not there yet, unless a length is required or fewer are allowed. A guess."""
@@ -28,9 +31,11 @@ REASON = 70
 
 def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config: EvaluationConfig) -> str:
     """The plan as text for the terminal."""
-    answers = {str(row["id"]): row for row in _stored(config) if "id" in row}
+    answers, broken = _answers(benchmark, config)
     missing = [item for item in benchmark.items if item.id not in answers]
     lines = [f"{len(benchmark.items)} prompts of {benchmark.name} ({len(benchmark.quarantined)} quarantined)"]
+    if broken:
+        lines.append(f"{broken} rows of {config.answers} are broken and left out")
     if "respond" in config.steps:
         allowed = len(missing) * config.benchmark.max_tokens
         lines.append(f"answers        {len(missing):>8,} requests, at most {allowed:,} tokens generated")
@@ -41,7 +46,7 @@ def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config
                 f"{3 * references:,} texts scored"
             )
     if "judge" in config.steps:
-        stored = _read(Path(config.run_dir) / "verdicts.jsonl")
+        stored = peek(Path(config.run_dir) / "verdicts.jsonl")
         lines += [_judging(name, judge, benchmark, answers, stored, config) for name, judge in judges.items()]
     return "\n".join([*lines, "(dry run: an estimate from word counts; nothing was run or written)"])
 
@@ -59,7 +64,7 @@ def _judging(
     used, extra = _usage(name, benchmark.items, answers, verdicts, judge.repeats, allowed), ""
     if judge.anchors:
         items, texts, _ = anchor_items()
-        anchors = _usage(name, items, texts, _read(Path(config.run_dir) / "anchors.jsonl"), 1, allowed)
+        anchors = _usage(name, items, texts, peek(Path(config.run_dir) / "anchors.jsonl"), 1, allowed)
         used, extra = used + anchors, f" ({anchors.calls} of them on anchors)" if anchors.calls else ""
     if judge.kind == "likelihood":
         return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} each{extra}, no text written"
@@ -83,7 +88,7 @@ def _usage(
     allowed: int,
 ) -> Usage:
     """What one judge's missing verdicts take; `allowed`: tokens of an answer that is not there yet, at most."""
-    done = settled(verdicts, {id_: row for id_, row in answers.items() if _known(row)}) if verdicts else {}
+    done = settled(verdicts, answers)
     ok = {cell for cell, row in done.items() if row["status"] == "ok"}
     used = Usage()
     for item, repeat in product(items, range(repeats)):
@@ -110,20 +115,14 @@ def _per_call(rubric: Rubric) -> int:
 
 def _answer_tokens(item: Item, answer: Row | None, allowed: int) -> int:
     if answer is not None:
-        return tokens(str(answer.get("answer", answer.get("response", ""))))
+        return tokens(answer["answer"])
     return min(allowed, item.required_words * 4 // 3 if item.required_words else ANSWER)
 
 
-def _known(row: Row) -> bool:
-    return "prompt" in row and "answer" in row
-
-
-def _stored(config: EvaluationConfig) -> list[Row]:
-    return _read(Path(config.answers) if config.answers else Path(config.run_dir) / "answers.jsonl")
-
-
-def _read(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    lines = path.read_bytes().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith(b"\n") and line.strip()]
+def _answers(benchmark: Benchmark, config: EvaluationConfig) -> tuple[dict[str, Row], int]:
+    """The answers that are there, by id, and how many rows of a given file are broken."""
+    if not config.answers:
+        return current_answers(peek(Path(config.run_dir) / "answers.jsonl"), benchmark.items), 0
+    parser = build_layout(config.layout, FakeTokenizer())
+    given = read_answers(Path(config.answers), benchmark, parser, config.evaluate.label)
+    return {row["id"]: row for row in given.answers}, len(given.quarantined)

@@ -41,7 +41,7 @@ def load_rows(paths: Sequence[Path], make: Callable[[Row, int, Path], Item]) -> 
     for path in paths:
         for number, line in _lines(path):
             try:
-                item = make(_object(line), number, path)
+                item = make(parsed(line), number, path)
                 if item.id in seen:
                     raise BadRow(f"id {item.id!r} occurs twice")
             except BadRow as error:
@@ -94,7 +94,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _object(line: str) -> Row:
+def parsed(line: str) -> dict[str, Any]:
+    """The row of a line.
+
+    Raises:
+        BadRow: it is no JSON object.
+    """
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -19,13 +19,14 @@ from reer.backend.fake import FakeTokenizer
 from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
 from reer.errors import ConfigError
 from reer.launch import DONE, PARTIAL, command, open_run_dir
-from reer.layout import build_layout
+from reer.layout import Layout, build_layout
 from reer.manifest import write_json, write_jsonl, write_manifest
+from reer.pairs import Quarantined
 from reer.tracking import open_tracker
 from reer.types import Judge
 
 from .anchors import anchor_items, drift
-from .answers import take_answers
+from .answers import read_answers, take_answers
 from .ask import judge_answers, refuse_unlike
 from .benchmarks import load
 from .engines import Engines, refuse_other_weights, replaced
@@ -70,8 +71,9 @@ def run(config: EvaluationConfig) -> int:
     with ExitStack() as stack:
         files = {name: stack.enter_context(Rows(run_dir / f"{name}.jsonl")) for name in FILES}
         before = {name: len(rows.rows) for name, rows in files.items()}
+        broken = [*benchmark.quarantined, *_take(files["answers"], benchmark, config)]
         failed = asyncio.run(_fill(files, benchmark, judges, config, engines))
-    quarantine = failed + [{"status": "quarantined", **asdict(row)} for row in benchmark.quarantined]
+    quarantine = failed + [{"status": "quarantined", **asdict(row)} for row in broken]
     write_jsonl(run_dir / "quarantine.jsonl", quarantine)
     worked = any(len(rows.rows) > before[name] for name, rows in files.items())
     if worked or not (run_dir / "manifest.json").exists():
@@ -84,14 +86,28 @@ def run(config: EvaluationConfig) -> int:
     return PARTIAL if quarantine or results["benchmarks"][benchmark.name]["failures"] else DONE
 
 
+def _take(answers: Rows, benchmark: Benchmark, config: EvaluationConfig) -> list[Quarantined]:
+    """Store the answers of a given file. Returns its broken rows."""
+    if not config.answers:
+        return []
+    given = read_answers(Path(config.answers), benchmark, _parser(config), config.evaluate.label)
+    take_answers(given, answers)
+    if given.quarantined:
+        first = given.quarantined[0]
+        print(f"{len(given.quarantined)} rows of {given.path} are broken (row {first.row}: {first.reason})")
+    return given.quarantined
+
+
+def _parser(config: EvaluationConfig) -> Layout:
+    """What takes a reply apart, which needs the frame and not the tokens."""
+    return build_layout(config.layout, FakeTokenizer())
+
+
 async def _fill(
     files: Files, benchmark: Benchmark, judges: Judges, config: EvaluationConfig, engines: Engines | None
 ) -> list[Row]:
     """The steps that need models. Returns what failed, as rows for the quarantine."""
     failed: dict[str, dict[str, str]] = {}
-    parser = build_layout(config.layout, FakeTokenizer())  # taking a reply apart needs the frame, not the tokens
-    if config.answers:
-        take_answers(Path(config.answers), benchmark, files["answers"], parser, config.evaluate.label)
     if engines:
         failed |= await _answer(files, benchmark, config, engines)
     if "judge" in config.steps:
@@ -117,8 +133,8 @@ async def _answer(
         "seed": config.seed,
         "concurrency": config.executor.concurrency,
     }
-    parser = build_layout(config.layout, FakeTokenizer())
-    failed = {"answer": await respond(benchmark.items, files["answers"], lambda: engines.generator, parser, **asked)}
+    answering = respond(benchmark.items, files["answers"], lambda: engines.generator, _parser(config), **asked)
+    failed = {"answer": await answering}
     references = [item.reference for item in benchmark.items if item.reference]
     if references and engines.can_score:
         failed["lift"] = await measure_lift(references, files["lift"], lambda: engines.lift, config.layout, **asked)

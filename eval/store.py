@@ -63,16 +63,30 @@ class Rows:
         whole, _, rest = self._file.read().rpartition(b"\n")
         if rest:
             self._file.truncate(len(whole) + 1 if whole else 0)
-        return [self._row(n, line) for n, line in enumerate(whole.splitlines(), start=1) if line.strip()]
+        return _rows(self.path, whole)
 
-    def _row(self, number: int, line: bytes) -> Row:
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{self.path}, row {number}: broken JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{self.path}, row {number}: not a JSON object")
-        return row
+
+def peek(path: Path) -> list[Row]:
+    """The rows of a file that is left as it is, whoever holds it; none where there is no file.
+
+    Raises:
+        DataError: a line before the last one is no JSON object.
+    """
+    return _rows(path, path.read_bytes().rpartition(b"\n")[0]) if path.exists() else []
+
+
+def _rows(path: Path, whole: bytes) -> list[Row]:
+    return [_row(path, n, line) for n, line in enumerate(whole.splitlines(), start=1) if line.strip()]
+
+
+def _row(path: Path, number: int, line: bytes) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, row {number}: broken JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, row {number}: not a JSON object")
+    return row
 
 
 async def fill(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eval.answers import answer_counts, take_answers
+from eval.answers import answer_counts, read_answers, take_answers
 from eval.benchmarks import load
 from eval.store import Row, Rows
 from reer.backend.fake import FakeTokenizer
@@ -23,7 +23,7 @@ def take(tmp_path: Path, *rows: Any) -> list[Row]:
     path = tmp_path / "given.jsonl"
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     with Rows(tmp_path / "answers.jsonl") as answers:
-        take_answers(path, BENCHMARK, answers, PARSER, "mine")
+        take_answers(read_answers(path, BENCHMARK, PARSER, "mine"), answers)
         return answers.rows
 
 
@@ -70,7 +70,7 @@ def test_taken_once_and_what_lies_beyond_the_limit_is_left_out(tmp_path: Path) -
         ({"id": FIRST, "answer": "x", "prompt": "Another."}, f"the answer to '{FIRST}' is to another prompt"),
         ("{broken", "row 1: broken JSON"),
         ("[1]", "row 1: not a JSON object"),
-        ("", "holds no answers"),
+        ("", "holds no answers; it is empty"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, row: Any, words: str) -> None:
@@ -80,8 +80,17 @@ def test_mistakes_are_one_sentence(tmp_path: Path, row: Any, words: str) -> None
     assert "\n" not in str(caught.value)
 
 
+def test_a_broken_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "given.jsonl"
+    path.write_text(f'{{broken\n{{"id": "{FIRST}", "answer": "x"}}\n\n{{"id": "{SECOND}", "answer": null}}\n')
+    given = read_answers(path, BENCHMARK, PARSER, "mine")
+    assert [row["id"] for row in given.answers] == [FIRST]
+    assert [(bad.row, bad.reason[:11]) for bad in given.quarantined] == [(1, "broken JSON"), (4, "it has neit")]
+
+
 def test_an_id_that_occurs_twice_and_another_answer_to_a_stored_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 2: the id .* occurs twice \(first in row 1\)"):
         take(tmp_path, *[{"id": FIRST, "answer": "x"}] * 2)
-    with pytest.raises(DataError, match=r"row 1: .*answers.jsonl holds another answer"):
+    take(tmp_path, {"id": FIRST, "answer": "x"})
+    with pytest.raises(DataError, match=r"given.jsonl: .*answers.jsonl holds another answer"):
         take(tmp_path, {"id": FIRST, "answer": "y"})
