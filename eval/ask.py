@@ -3,13 +3,13 @@
 Every attempt is a row. Knows judges by their protocol; knows no model and no benchmark.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from reer.backend import describe
 from reer.config import ModelJudgeConfig, OpenAIJudgeConfig
-from reer.errors import DataError
+from reer.errors import DataError, ModelError
 from reer.manifest import digest, seed_of
 from reer.types import Criterion, Judge, JudgeRequest, Rubric, Usage, Verdict
 
@@ -126,8 +126,16 @@ async def _attempt(
     )
     async with budget.room(worst_case(request, config) if budget.capped else Usage()) as paid:
         verdict = await judge.judge(request)
+        if config.max_cost is not None and verdict.status != "api_error" and not verdict.cached:
+            _refuse_uncounted(verdict, judge.name)
         paid.append(Usage() if verdict.cached else verdict.usage)
     return _row(verdict, task, judge.name, settings_of(config))
+
+
+def _refuse_uncounted(verdict: Verdict, judge: str) -> None:
+    """Raises: ModelError: the server does not say what a reply took, so no cap in dollars can hold."""
+    if not verdict.usage.prefilled_tokens + verdict.usage.reused_tokens + verdict.usage.generated_tokens:
+        raise ModelError(f"judge.max_cost cannot be kept: the server of {judge} reports no usage; set judge.max_calls")
 
 
 def worst_case(request: JudgeRequest, config: ModelJudgeConfig) -> Usage:
@@ -158,6 +166,15 @@ def settled(verdicts: Sequence[Row], answers: Mapping[str, Row]) -> dict[Cell, R
         cell: next((row for row in attempts if row["status"] == "ok"), attempts[-1])
         for cell, attempts in _attempts(verdicts, answers).items()
     }
+
+
+def served_models(verdicts: Iterable[Row]) -> dict[str, list[str]]:
+    """What servers call the models behind each judge, as far as they say so."""
+    found: dict[str, set[str]] = {}
+    for row in verdicts:
+        if row.get("served_model"):
+            found.setdefault(row["judge"], set()).add(row["served_model"])
+    return {judge: sorted(names) for judge, names in sorted(found.items())}
 
 
 def refuse_unlike(verdicts: Rows, items: Sequence[Item], name: str, config: ModelJudgeConfig) -> None:
@@ -205,6 +222,7 @@ def _row(verdict: Verdict, task: Task, judge: str, settings: str) -> dict[str, A
         "cached": verdict.cached,
         "usage": asdict(verdict.usage),
         "settings": settings,
+        "served_model": verdict.served_model,
         "rubric": task.item.rubric.version,
         "judged": judged_hash(task.answer),
     }

@@ -20,6 +20,7 @@ from reer.report import common_folder, write_page
 from reer.results import Evaluation, Row, read_evaluations, read_runs
 from reer.types import FORMAT_VERSION
 
+from .ask import served_models
 from .families import families, family_of
 from .statistics import holm, kendall_tau, length_adjusted, paired_difference, within_prompt_correlation
 
@@ -100,21 +101,27 @@ def refuse_unlike(evaluations: Sequence[Evaluation]) -> None:
 def _refuse_other_settings(first: Evaluation, other: Evaluation) -> None:
     """Raises: RunDirError: a judge was asked in another way; what a run does not say is not held against it."""
     ours, theirs = _settings(first), _settings(other)
-    for judge, key in sorted(ours.keys() & theirs.keys()):
-        a, b = ours[judge, key], theirs[judge, key]
+    for judge, called in sorted(ours.keys() & theirs.keys()):
+        a, b = ours[judge, called], theirs[judge, called]
         if a != b:
             raise RunDirError(
-                f"{first.run.path} and {other.run.path} cannot be compared: {judge} was asked with other {key} "
-                f"({a}, and {b})"
+                f"{first.run.path} and {other.run.path} cannot be compared: {judge} was {called} ({a}, and {b})"
             )
 
 
 def _settings(evaluation: Evaluation) -> dict[tuple[str, str], str]:
-    """How each judge was asked: by judge, and `repeats` or `settings`."""
+    """How each judge was asked, and what a difference in it is called."""
     judges = evaluation.result.get("by_judge") or {}
-    found = {(judge, "repeats"): str(row["repeats"]) for judge, row in judges.items() if row.get("repeats")}
     rows = [row for rows in evaluation.verdicts.values() for row in rows]
-    return found | {(row["judge"], "settings"): row["settings"] for row in rows if row.get("settings")}
+    repeats = {judge: str(row["repeats"]) for judge, row in judges.items() if row.get("repeats")}
+    settings = {row["judge"]: row["settings"] for row in rows if row.get("settings")}
+    served = {judge: ", ".join(names) for judge, names in served_models(rows).items()}
+    facts = {
+        "asked with other repeats": repeats,
+        "asked with other settings": settings,
+        "served by another model": served,
+    }
+    return {(judge, called): value for called, values in facts.items() for judge, value in values.items()}
 
 
 def _at(result: Row, key: str) -> Any:

@@ -10,6 +10,7 @@ import os
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +122,16 @@ class OpenAIJudge:
         try:
             [[response]] = await self._generator.generate([call])
         except Refusal as refusal:
-            return Verdict(status="refused", usage=Usage(calls=1), detail=str(refusal)), ""
+            return Verdict(status="refused", usage=refusal.usage, detail=str(refusal)), ""
         except NoJSONMode as error:
             raise ModelError(f"{self.name} cannot judge: its server has no JSON mode ({error})") from error
         except BackendError as error:
             return Verdict(status="api_error", usage=Usage(calls=1), detail=str(error)), ""
         if response.finish_reason == "length":
-            detail = f"cut at {self._max_tokens} tokens"
-            return Verdict(status="truncated", usage=response.usage, detail=detail), ""
-        return _read(response, request), response.text
+            verdict = Verdict(status="truncated", usage=response.usage, detail=f"cut at {self._max_tokens} tokens")
+        else:
+            verdict = _read(response, request)
+        return replace(verdict, served_model=response.served_model), response.text
 
 
 def _read(response: Response, request: JudgeRequest, *, cached: bool = False) -> Verdict:

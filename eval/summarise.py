@@ -15,7 +15,7 @@ from reer.manifest import seed_of
 from reer.types import Example
 
 from .answers import answer_counts
-from .ask import settled
+from .ask import served_models, settled
 from .budget import cost_of
 from .items import Benchmark
 from .lift import current_lifts
@@ -66,6 +66,7 @@ def summarise(
         "failures": counts(sum(failures.values(), Counter())),
         "judges": list(judges),
         "by_judge": {name: found.of_judge(name, failures[name], repeats[name]) for name in judges},
+        "served_models": served_models(verdicts.values()),
         "agreement": found.agreement(list(judges)),
         "length": found.length(),
         "histograms": found.histograms(),

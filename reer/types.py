@@ -201,6 +201,8 @@ class Response:
     text: str
     finish_reason: FinishReason
     usage: Usage = Usage()
+    served_model: str | None = None
+    """What the server calls the model that wrote it: behind an alias stands one of a certain date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +374,8 @@ class Verdict:
     """Remembered from an earlier run: no call was made."""
     detail: str = ""
     """Why there is no score, in words."""
+    served_model: str | None = None
+    """See `Response`; None of a remembered reply."""
 
 
 class Judge(Protocol):

@@ -43,8 +43,13 @@ def answer_row(id_: str, text: str = "an answer", **changes: Any) -> dict[str, A
 class Scripted:
     """A generator that answers every request by one function, and remembers the requests."""
 
-    def __init__(self, reply: Callable[[GenerateRequest], str | Exception], finish: FinishReason = "stop") -> None:
-        self.reply, self.finish = reply, finish
+    def __init__(
+        self,
+        reply: Callable[[GenerateRequest], str | Exception],
+        finish: FinishReason = "stop",
+        usage: Usage = Usage(calls=1, generated_tokens=9),  # noqa: B008 - it is frozen
+    ) -> None:
+        self.reply, self.finish, self.usage = reply, finish, usage
         self.requests: list[GenerateRequest] = []
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
@@ -55,4 +60,4 @@ class Scripted:
         text = self.reply(request)
         if isinstance(text, Exception):
             raise text
-        return Response(text=text, finish_reason=self.finish, usage=Usage(calls=1, generated_tokens=9))
+        return Response(text=text, finish_reason=self.finish, usage=self.usage)

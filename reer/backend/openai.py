@@ -54,10 +54,11 @@ class OpenAIGenerator:
             raise BackendError(f"{self.model}: the server's reply is no chat completion")
         choice = completion.choices[0]
         if choice.message.refusal or choice.finish_reason == "content_filter":
-            raise Refusal(choice.message.refusal or "content filter")
+            raise Refusal(choice.message.refusal or "content filter", _usage(completion.usage, seconds))
         finish: FinishReason = "length" if choice.finish_reason == "length" else "stop"
         text = (choice.message.content or "").removeprefix(request.prefill)
-        return Response(text=text, finish_reason=finish, usage=_usage(completion.usage, seconds))
+        used = _usage(completion.usage, seconds)
+        return Response(text=text, finish_reason=finish, usage=used, served_model=completion.model)
 
     def _arguments(self, request: GenerateRequest, seed: int) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
@@ -100,7 +101,11 @@ def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
 
 
 class Refusal(BackendError):
-    """The model declined to answer."""
+    """The model declined to answer, which is paid for like any other reply."""
+
+    def __init__(self, reason: str, usage: Usage = Usage(calls=1)) -> None:  # noqa: B008 - it is frozen
+        super().__init__(reason)
+        self.usage = usage
 
 
 class NoJSONMode(BackendError):

@@ -12,7 +12,8 @@ from eval.items import Item
 from eval.judge import OpenAIJudge
 from eval.store import Row, Rows
 from reer.config import BenchmarkConfig, LikelihoodJudgeConfig, OpenAIJudgeConfig, PriceConfig
-from reer.errors import BackendError, DataError
+from reer.errors import BackendError, DataError, ModelError
+from reer.types import Usage
 
 NAME = "openai:scripted"
 ANSWERS = {"a": answer_row("a", "one answer"), "b": answer_row("b", "another"), "c": answer_row("c", "")}
@@ -138,6 +139,16 @@ def test_a_cap_in_dollars_counts_what_a_call_may_cost_before_it_is_made(tmp_path
     assert list(failed.values()) == [f"{NAME} has reached its cap (max_cost=120.0)"]
 
 
+def test_a_cap_in_dollars_that_cannot_be_counted_is_one_sentence(tmp_path: Path) -> None:
+    config = OpenAIJudgeConfig(max_cost=120.0, price=PriceConfig(input=1.0, output=1.0))
+    silent = Scripted(lambda _: verdict_json(), usage=Usage(calls=1))
+    with pytest.raises(ModelError, match=f"the server of {NAME} reports no usage; set judge.max_calls"):
+        judge_into(tmp_path / "v.jsonl", silent, config)
+    down = Scripted(lambda _: BackendError("away"))
+    rows, _ = judge_into(tmp_path / "down.jsonl", down, config)
+    assert {row["status"] for row in rows} == {"api_error"}
+
+
 def test_the_worst_case_bounds_every_token_of_the_call(tmp_path: Path) -> None:
     generator = Scripted(lambda _: verdict_json())
     judge_into(tmp_path / "v.jsonl", generator)
@@ -152,4 +163,4 @@ def test_the_worst_case_bounds_every_token_of_the_call(tmp_path: Path) -> None:
 def test_rows_have_the_fields_of_the_contract(tmp_path: Path) -> None:
     rows, _ = judge_into(tmp_path / "v.jsonl", Scripted(lambda _: verdict_json()))
     named: set[str] = {"model", "id", "benchmark", "judge", "repeat", "criterion", "status", "scores", "reasons"}
-    assert rows[0].keys() == named | {"detail", "cached", "usage", "settings", "rubric", "judged"}
+    assert rows[0].keys() == named | {"detail", "cached", "usage", "settings", "served_model", "rubric", "judged"}

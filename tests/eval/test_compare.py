@@ -80,12 +80,20 @@ def test_a_prompt_that_a_model_left_unanswered_says_nothing_of_length(two: tuple
     assert (nothing["n"], nothing["per_doubling"], nothing["adjusted"]) == (0, None, {"base": None, "tuned": None})
 
 
-def test_judges_that_were_asked_in_another_way_are_refused(two: tuple[Path, Path]) -> None:
-    for folder, heat in zip(two, (0.5, 1), strict=True):
+@pytest.mark.parametrize(
+    ("field", "values", "words"),
+    [
+        ("settings", ("temperature=0.5", "temperature=1"), r"asked with other settings \(temperature=0.5, and"),
+        ("served_model", ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20"), r"served by another model \(gpt-4o-2024-08-06,"),
+    ],
+)
+def test_judges_that_were_asked_in_another_way_are_refused(
+    two: tuple[Path, Path], field: str, values: tuple[str, str], words: str
+) -> None:
+    for folder, value in zip(two, values, strict=True):
         verdicts = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
-        settings = f"temperature={heat} max_tokens=900"
-        write_rows(folder / "verdicts.jsonl", [row | {"settings": settings} for row in verdicts])
-    with pytest.raises(RunDirError, match=r"was asked with other settings \(temperature=0.5 .*, and temperature=1 "):
+        write_rows(folder / "verdicts.jsonl", [row | {field: value} for row in verdicts])
+    with pytest.raises(RunDirError, match=words):
         compared(*two)
 
 

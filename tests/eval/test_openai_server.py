@@ -62,7 +62,7 @@ def completion(content: str | None, finish: str = "stop", refusal: str | None = 
     message = {"role": "assistant", "content": content, "refusal": refusal}
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
     usage = {"prompt_tokens": 700, "completion_tokens": 90, "total_tokens": 790}
-    head = {"id": "c", "object": "chat.completion", "created": 0, "model": "judge"}
+    head = {"id": "c", "object": "chat.completion", "created": 0, "model": "judge-2026-01-01"}
     return json.dumps(head | {"choices": [choice], "usage": usage})
 
 
@@ -84,6 +84,7 @@ def test_the_schema_is_sent_and_the_score_field_read(server: Server) -> None:
     assert verdict.status == "ok"
     assert set(verdict.scores.values()) == {4.0}
     assert (verdict.usage.prefilled_tokens, verdict.usage.generated_tokens) == (700, 90)
+    assert verdict.served_model == "judge-2026-01-01"
     [asked] = server.asked
     assert (asked["model"], asked["max_tokens"], asked["temperature"], asked["seed"]) == ("judge", 300, 0.5, 5)
     assert "top_p" not in asked
@@ -113,8 +114,9 @@ def test_every_failure_has_its_status(server: Server, status: int, body: str, ki
     server.status, server.body, server.kind = status, body, kind
     verdict = verdict_of(server)
     assert (verdict.status, verdict.scores) == (expected, {})
-    if expected != "ok":
-        assert verdict.detail
+    assert verdict.detail
+    paid = expected != "api_error"
+    assert verdict.usage.prefilled_tokens == (700 if paid else 0), "a refused reply is paid for too"
 
 
 def test_no_server_at_all_is_an_api_error(server: Server) -> None:
