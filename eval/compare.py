@@ -28,6 +28,7 @@ SAME = {
     "judges": "judged by",
     "rubric": "judged by the rubric",
     "prompts": "judged with the prompts",
+    "weights": "scored with the weights",
     "data.version": "asked the data of version",
     "data.files": "asked the data files",
     "scale": "scored on the scale",

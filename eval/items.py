@@ -53,6 +53,8 @@ class Benchmark:
     """Bounds of an answer's score."""
     version: str
     """Hash over the rubrics of all its items: of everything that judges read besides queries and answers."""
+    weights: str
+    """Hash of what makes an answer's score of its verdicts: weights may change without a new verdict."""
     quarantined: Sequence[Quarantined] = ()
 
 
@@ -74,8 +76,13 @@ def make_benchmark(
         low=bounds[0],
         high=bounds[1],
         version=digest(WORDING, sorted({item.rubric.version for item in items}))[:16],
+        weights=digest([_weights(item.rubric) for item in items])[:16],
         quarantined=quarantined,
     )
+
+
+def _weights(rubric: Rubric) -> tuple[object, ...]:
+    return rubric.factor, rubric.offset, [(criterion.name, criterion.weight) for criterion in rubric.criteria]
 
 
 def spread(items: Iterable[Item], facet: str, limit: int | None) -> list[Item]:

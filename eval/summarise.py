@@ -73,6 +73,7 @@ def summarise(
         "cost": {name: cost_of((row for row in paid if row["judge"] == name), judges[name]) for name in judges},
         "rubric": benchmark.version,
         "prompts": WORDING,
+        "weights": benchmark.weights,
         "data": asdict(benchmark.source) | {"items": len(benchmark.known), "asked": len(benchmark.items)},
     }
     results = {

@@ -176,6 +176,7 @@ def _result(rows: Sequence[Row], benchmark: str, judges: Sequence[str], failed: 
         "anchors": None,
         "rubric": "r1",
         "prompts": "p1",
+        "weights": "w1",
         "data": {"version": "v1", "files": {"data.jsonl": "ab12"}, "items": n, "asked": n},
     }  # fmt: skip
 

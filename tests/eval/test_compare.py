@@ -112,6 +112,7 @@ def test_length_is_taken_out(two: tuple[Path, Path]) -> None:
     [
         ({"judges": ["openai:gpt-4o"]}, "one was judged by likelihood:smollm2, the other openai:gpt-4o"),
         ({"rubric": "r2"}, "judged by the rubric r1, the other r2"),
+        ({"weights": "w2"}, "scored with the weights w1, the other w2"),
         ({"prompts": "p2"}, "judged with the prompts p1, the other p2"),
         ({"data": {"version": "v2", "files": {"data.jsonl": "ab12"}}}, "asked the data of version v1, the other v2"),
         ({"data": {"version": "v1", "files": {"data.jsonl": "ff00"}}}, "data.jsonl ab12, the other data.jsonl ff00"),
