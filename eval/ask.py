@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from reer.backend import describe
 from reer.config import ModelJudgeConfig, OpenAIJudgeConfig
 from reer.errors import DataError, ModelError
 from reer.manifest import digest, seed_of
 from reer.types import Criterion, Judge, JudgeRequest, Rubric, Usage, Verdict
 
 from .budget import Budget
+from .engines import weights_of
 from .items import Item
 from .judge import shown, verdict_schema
 from .rubric import ask_all
@@ -42,6 +42,35 @@ class Task:
         return judge, self.item.id, self.repeat, self.criterion.name if self.criterion else None
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One judge, and how it is asked."""
+
+    judge: Judge
+    config: ModelJudgeConfig
+    settings: str
+    budget: Budget
+    seed: int
+
+    async def attempt(self, task: Task, before: Sequence[Row]) -> Row:
+        """One more verdict on the task, as a row; a usable reply was not among those before."""
+        number = sum(row["status"] != "api_error" for row in before)
+        named = (task.criterion.name if task.criterion else None, number) if task.criterion or number else ()
+        request = JudgeRequest(
+            id=task.item.id,
+            query=task.answer["prompt"],
+            answer=task.answer["answer"],
+            rubric=task.item.rubric,
+            criteria=task.criteria,
+            repeat=task.repeat,
+            seed=seed_of(self.seed, "judge", task.item.id, task.repeat, *named),
+        )
+        async with self.budget.room(worst_case(request, self.config) if self.budget.capped else Usage()) as paid:
+            verdict = await self.judge.judge(request)
+            paid.append(Usage() if verdict.cached else verdict.usage)
+        return _row(verdict, task, self.judge.name, self.settings)
+
+
 async def judge_answers(
     items: Sequence[Item],
     answers: Mapping[str, Row],
@@ -62,6 +91,7 @@ async def judge_answers(
 
     Raises:
         DataError: a stored verdict was given by another wording, or by this judge with other settings.
+        ModelError: this judge can give no verdict, or its cost cannot be counted under `max_cost`.
     """
     refuse_unlike(verdicts, items, name, config)
     attempts = _attempts(verdicts.rows, answers)
@@ -70,15 +100,21 @@ async def judge_answers(
     ]
     if not work:
         return {}
-    asked = judge()
-    budget = Budget(name, config, [row for row in (*verdicts.rows, *elsewhere) if row["judge"] == name])
+    own = [row for row in (*verdicts.rows, *elsewhere) if row["judge"] == name]
+    no_count = f"judge.max_cost cannot be kept: the server of {name} reports no usage; set judge.max_calls"
+    if any(_uncounted(row, config) for row in own):
+        raise ModelError(no_count)
+    asking = Asking(judge(), config, settings_of(config), Budget(name, config, own), seed)
     by_cell = {task.cell(name): task for task in work}
 
     async def one(cell: Cell) -> Row:
         task, before = by_cell[cell], list(attempts.get(cell, []))
         while True:
-            row = await _attempt(task, before, asked, budget, config, seed)
+            row = await asking.attempt(task, before)
             before.append(row)
+            if _uncounted(row, config):
+                verdicts.append(row)
+                raise ModelError(no_count)
             if row["status"] == "api_error" or not _open(before, config):
                 return row
             verdicts.append(row)
@@ -110,32 +146,10 @@ def _open(attempts: Sequence[Row], config: ModelJudgeConfig) -> bool:
     return counted < config.attempts
 
 
-async def _attempt(
-    task: Task, before: Sequence[Row], judge: Judge, budget: Budget, config: ModelJudgeConfig, seed: int
-) -> Row:
-    number = sum(row["status"] != "api_error" for row in before)
-    named = (task.criterion.name if task.criterion else None, number) if task.criterion or number else ()
-    request = JudgeRequest(
-        id=task.item.id,
-        query=task.answer["prompt"],
-        answer=task.answer["answer"],
-        rubric=task.item.rubric,
-        criteria=task.criteria,
-        repeat=task.repeat,
-        seed=seed_of(seed, "judge", task.item.id, task.repeat, *named),
-    )
-    async with budget.room(worst_case(request, config) if budget.capped else Usage()) as paid:
-        verdict = await judge.judge(request)
-        if config.max_cost is not None and verdict.status != "api_error" and not verdict.cached:
-            _refuse_uncounted(verdict, judge.name)
-        paid.append(Usage() if verdict.cached else verdict.usage)
-    return _row(verdict, task, judge.name, settings_of(config))
-
-
-def _refuse_uncounted(verdict: Verdict, judge: str) -> None:
-    """Raises: ModelError: the server does not say what a reply took, so no cap in dollars can hold."""
-    if not verdict.usage.prefilled_tokens + verdict.usage.reused_tokens + verdict.usage.generated_tokens:
-        raise ModelError(f"judge.max_cost cannot be kept: the server of {judge} reports no usage; set judge.max_calls")
+def _uncounted(row: Row, config: ModelJudgeConfig) -> bool:
+    """Whether a cap in dollars is to be kept, and the server did not say what this reply took."""
+    capped = config.max_cost is not None and isinstance(config, OpenAIJudgeConfig)
+    return capped and row["status"] == "ok" and not row["cached"] and not row["usage"]["generated_tokens"]
 
 
 def worst_case(request: JudgeRequest, config: ModelJudgeConfig) -> Usage:
@@ -196,10 +210,9 @@ def refuse_unlike(verdicts: Rows, items: Sequence[Item], name: str, config: Mode
 
 def settings_of(config: ModelJudgeConfig) -> str:
     """How a judge is asked, besides wording, repeats and texts: what may not differ among verdicts of one name."""
-    if isinstance(config, OpenAIJudgeConfig):
-        return f"temperature={config.temperature:g} max_tokens={config.max_tokens}"
-    described = describe(config.backend)
-    return f"dtype={described['dtype']} revision={described['revision']}"
+    writes = isinstance(config, OpenAIJudgeConfig)
+    asked = [f"temperature={config.temperature:g} max_tokens={config.max_tokens}"] if writes else []
+    return " ".join([*asked, *weights_of(config.backend)])
 
 
 def judged_hash(answer: Row) -> str:

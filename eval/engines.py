@@ -10,9 +10,16 @@ from pathlib import Path
 
 from reer.backend import build_generator, build_scorer, describe
 from reer.backend.models import fingerprint
-from reer.config import BackendConfig, EvaluateConfig, EvaluationConfig, FakeBackendConfig, HFBackendConfig
+from reer.config import (
+    BackendConfig,
+    EvaluateConfig,
+    EvaluationConfig,
+    FakeBackendConfig,
+    HFBackendConfig,
+    VLLMBackendConfig,
+)
 from reer.errors import ModelError, RunDirError
-from reer.manifest import write_json
+from reer.manifest import digest, write_json
 from reer.types import Generator, Scorer
 
 from .lift import LiftEngines
@@ -60,6 +67,19 @@ def replaced(config: EvaluateConfig) -> BackendConfig:
     if config.model_path is None or not isinstance(backend, HFBackendConfig):
         return backend
     return replace(backend, model=replace(backend.model, path=config.model_path, revision=None))
+
+
+def weights_of(backend: BackendConfig) -> list[str]:
+    """What tells a model in this process from another one of the same name; a server says itself what it serves."""
+    if not isinstance(backend, HFBackendConfig | VLLMBackendConfig):
+        return []
+    model, folder = backend.model, Path(backend.model.path)
+    found = [f"dtype={model.dtype}", f"revision={model.revision}"]
+    if folder.is_dir():
+        found.append(f"weights={fingerprint(folder)[:12]}")
+    if isinstance(backend, VLLMBackendConfig) and backend.engine_args:
+        found.append(f"engine_args={digest(backend.engine_args)[:12]}")
+    return found
 
 
 def refuse_other_weights(run_dir: Path, under_test: BackendConfig) -> None:

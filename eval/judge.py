@@ -26,9 +26,11 @@ from reer.config import (
     PanelConfig,
 )
 from reer.errors import BackendError, ConfigError, ModelError
+from reer.manifest import encodable
 from reer.types import Criterion, GenerateRequest, Generator, Judge, JudgeRequest, Message, Response, Usage, Verdict
 
 from .budget import refuse_cap_without_price
+from .engines import weights_of
 from .likelihood import LikelihoodJudge
 from .replies import Replies
 from .rubric import ask_all, material
@@ -82,7 +84,7 @@ def _identity(config: OpenAIJudgeConfig, name: str) -> str:
     """What tells this judge's replies from those of another: the model, and where it is served."""
     backend = config.backend
     if not isinstance(backend, OpenAIBackendConfig):
-        return f"{name} {describe(backend)}"
+        return " ".join([name, *weights_of(backend)])
     return f"{name} {backend.base_url or os.environ.get('OPENAI_BASE_URL') or 'api.openai.com'}"
 
 
@@ -199,10 +201,10 @@ def _entry(entry: Any, criterion: Criterion) -> tuple[float | None, str]:
     if not isinstance(reason, str):
         raise ValueError(f"{criterion.name}: the reason is no text")
     if score is None and criterion.may_not_apply:
-        return None, reason
+        return None, encodable(reason)
     if type(score) not in (int, float) or score not in criterion.scale:
         raise ValueError(f"{criterion.name}: {score!r} is no score of the scale")
-    return float(score), reason
+    return float(score), encodable(reason)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

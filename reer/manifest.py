@@ -69,6 +69,11 @@ def hardware() -> dict[str, Any]:
     return facts
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which JSON can name and no file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError, ConfigError
+from reer.errors import BackendError, ConfigError, ModelError
+from reer.manifest import encodable
 from reer.types import FinishReason, GenerateRequest, Response, Usage
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ TOLD = 300
 
 
 class OpenAIGenerator:
-    """Chat completions, one request per sample where the seed matters."""
+    """Chat completions, one request per sample where the seed matters.
+
+    A server that knows neither the key nor the model ends the run (`ModelError`): it would refuse every request.
+    """
 
     def __init__(self, config: OpenAIBackendConfig) -> None:
         from openai import AsyncOpenAI
@@ -31,6 +35,8 @@ class OpenAIGenerator:
         self._config = config
         self._slots = asyncio.Semaphore(config.concurrency)
         self._client = AsyncOpenAI(**client_arguments(config))
+        self._limit = "max_tokens"
+        """What the server calls the limit of a reply: newer models of OpenAI take no other than max_completion_tokens."""
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         """See `types.Generator`."""
@@ -39,13 +45,15 @@ class OpenAIGenerator:
         )
 
     async def _sample(self, request: GenerateRequest, seed: int) -> Response:
-        from openai import OpenAIError
+        from openai import AuthenticationError, NotFoundError, OpenAIError
         from openai.types.chat import ChatCompletion
 
         async with self._slots:
             started = time.perf_counter()
             try:
-                completion = await self._client.chat.completions.create(**self._arguments(request, seed))
+                completion = await self._create(request, seed)
+            except (AuthenticationError, NotFoundError) as error:  # so would every other request be
+                raise ModelError(f"{self.model} cannot be asked: {told(error, self._config)}") from error
             except (OpenAIError, ValueError) as error:  # ValueError: a reply that is no JSON
                 kind = NoJSONMode if request.schema and _about_json_mode(error) else BackendError
                 raise kind(f"{self.model}: {told(error, self._config)}") from error
@@ -54,11 +62,23 @@ class OpenAIGenerator:
             raise BackendError(f"{self.model}: the server's reply is no chat completion")
         choice = completion.choices[0]
         if choice.message.refusal or choice.finish_reason == "content_filter":
-            raise Refusal(choice.message.refusal or "content filter", _usage(completion.usage, seconds))
+            reason = encodable(choice.message.refusal or "content filter")
+            raise Refusal(reason, _usage(completion.usage, seconds))
         finish: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        text = (choice.message.content or "").removeprefix(request.prefill)
+        text = encodable(choice.message.content or "").removeprefix(request.prefill)
         used = _usage(completion.usage, seconds)
         return Response(text=text, finish_reason=finish, usage=used, served_model=completion.model)
+
+    async def _create(self, request: GenerateRequest, seed: int) -> Any:
+        from openai import BadRequestError
+
+        try:
+            return await self._client.chat.completions.create(**self._arguments(request, seed))
+        except BadRequestError as error:
+            if "max_completion_tokens" not in str(error):
+                raise
+        self._limit = "max_completion_tokens"
+        return await self._client.chat.completions.create(**self._arguments(request, seed))
 
     def _arguments(self, request: GenerateRequest, seed: int) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
@@ -66,7 +86,7 @@ class OpenAIGenerator:
             "model": self.model,
             "messages": messages,
             "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
+            self._limit: request.max_tokens,
             "seed": seed % 2**31,
         }
         if request.top_p < 1:  # some servers refuse a temperature and a top_p together
@@ -128,8 +148,8 @@ def _usage(used: "CompletionUsage | None", seconds: float) -> Usage:
     cached = (details.cached_tokens or 0) if details else 0
     return Usage(
         calls=1,
-        generated_tokens=used.completion_tokens,
-        prefilled_tokens=used.prompt_tokens - cached,
+        generated_tokens=used.completion_tokens or 0,  # some gateways fill the fields with null
+        prefilled_tokens=(used.prompt_tokens or 0) - cached,
         reused_tokens=cached,
         seconds=seconds,
     )

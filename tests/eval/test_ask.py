@@ -10,7 +10,7 @@ from eval.ask import judge_answers, refuse_unlike, settled, worst_case
 from eval.benchmarks import load
 from eval.items import Item
 from eval.judge import OpenAIJudge
-from eval.store import Row, Rows
+from eval.store import Row, Rows, peek
 from reer.config import BenchmarkConfig, LikelihoodJudgeConfig, OpenAIJudgeConfig, PriceConfig
 from reer.errors import BackendError, DataError, ModelError
 from reer.types import Usage
@@ -140,10 +140,14 @@ def test_a_cap_in_dollars_counts_what_a_call_may_cost_before_it_is_made(tmp_path
 
 
 def test_a_cap_in_dollars_that_cannot_be_counted_is_one_sentence(tmp_path: Path) -> None:
-    config = OpenAIJudgeConfig(max_cost=120.0, price=PriceConfig(input=1.0, output=1.0))
+    config = OpenAIJudgeConfig(repeats=9, max_cost=120.0, price=PriceConfig(input=1.0, output=1.0))
     silent = Scripted(lambda _: verdict_json(), usage=Usage(calls=1))
     with pytest.raises(ModelError, match=f"the server of {NAME} reports no usage; set judge.max_calls"):
         judge_into(tmp_path / "v.jsonl", silent, config)
+    assert peek(tmp_path / "v.jsonl")[0]["status"] == "ok", "what was paid for is kept"
+    with pytest.raises(ModelError, match="reports no usage"):
+        judge_into(tmp_path / "v.jsonl", counted := Scripted(lambda _: verdict_json()), config)
+    assert not counted.requests
     down = Scripted(lambda _: BackendError("away"))
     rows, _ = judge_into(tmp_path / "down.jsonl", down, config)
     assert {row["status"] for row in rows} == {"api_error"}

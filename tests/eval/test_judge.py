@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judging import NAMES, Scripted, request_of, verdict_json
 
+from eval.ask import settings_of
 from eval.benchmarks import hellobench, writingbench
 from eval.benchmarks.reasoning import CRITERIA, RUBRIC
 from eval.judge import OpenAIJudge, _identity, judges_of, verdict_schema
@@ -16,7 +18,9 @@ from reer.backend.openai import NoJSONMode, Refusal
 from reer.config import (
     BenchmarkConfig,
     FakeBackendConfig,
+    HFBackendConfig,
     LikelihoodJudgeConfig,
+    ModelConfig,
     OpenAIBackendConfig,
     OpenAIJudgeConfig,
     PanelConfig,
@@ -191,6 +195,23 @@ def test_a_panel_names_its_judges_by_kind_and_model() -> None:
         judges_of(twice)
     with pytest.raises(ConfigError, match="no judges"):
         judges_of(PanelConfig())
+
+
+def test_other_weights_at_the_same_path_are_another_judge(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    backend = HFBackendConfig(model=ModelConfig(path=str(tmp_path)))
+    for config in (LikelihoodJudgeConfig(backend=backend), OpenAIJudgeConfig(backend=backend)):
+        weights.write_bytes(b"one")
+        settings, identity = settings_of(config), _identity(OpenAIJudgeConfig(backend=backend), "openai:mine")
+        weights.write_bytes(b"two")
+        assert settings != settings_of(config)
+        assert identity != _identity(OpenAIJudgeConfig(backend=backend), "openai:mine")
+
+
+def test_half_a_surrogate_pair_in_a_reason_is_replaced_and_the_score_stands() -> None:
+    text = verdict_json(logical_consistency={"reason": "cut", "score": 4}).replace('"cut"', '"cut \\ud83d"')
+    verdict = ask(Scripted(lambda _: text))
+    assert (verdict.status, verdict.reasons["logical_consistency"]) == ("ok", "cut ?")
 
 
 def test_two_servers_with_one_model_name_share_no_replies(monkeypatch: pytest.MonkeyPatch) -> None:

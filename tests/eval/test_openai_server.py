@@ -26,6 +26,8 @@ class Server(ThreadingHTTPServer):
     status = 200
     body = ""
     kind = "application/json"
+    refuses: dict[str, str] = {}
+    """A key of the request -> the body of the error that it gets."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -36,9 +38,11 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        body = self.server.body.encode()
-        self.send_response(self.server.status)
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)
+        complaint = next((body for key, body in self.server.refuses.items() if key in asked), None)
+        body = (complaint or self.server.body).encode()
+        self.send_response(400 if complaint else self.server.status)
         self.send_header("Content-Type", self.server.kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -117,6 +121,34 @@ def test_every_failure_has_its_status(server: Server, status: int, body: str, ki
     assert verdict.detail
     paid = expected != "api_error"
     assert verdict.usage.prefilled_tokens == (700 if paid else 0), "a refused reply is paid for too"
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_key_or_model_that_the_server_does_not_know_ends_the_run(server: Server, status: int) -> None:
+    server.status, server.body = status, json.dumps({"error": {"message": "no such thing"}})
+    with pytest.raises(ModelError, match=r"judge cannot be asked: .*no such thing"):
+        verdict_of(server)
+
+
+def test_the_limit_goes_by_the_name_that_the_server_knows(server: Server) -> None:
+    """Newer models of OpenAI refuse max_tokens."""
+    complaint = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+    server.refuses = {"max_tokens": json.dumps({"error": {"message": complaint}})}
+    server.body = completion(VERDICT)
+    assert verdict_of(server).status == "ok"
+    assert [asked.get("max_completion_tokens") for asked in server.asked] == [None, 300]
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 700, "completion_tokens": None, "total_tokens": None}])
+def test_usage_that_a_server_leaves_out_is_none(server: Server, usage: dict[str, Any] | None) -> None:
+    server.body = json.dumps(json.loads(completion(VERDICT)) | {"usage": usage})
+    verdict = verdict_of(server)
+    assert (verdict.status, verdict.usage.calls, verdict.usage.generated_tokens) == ("ok", 1, 0)
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_replaced(server: Server) -> None:
+    server.body = completion(None, refusal="x").replace('"refusal": "x"', '"refusal": "no \\ud83d"')
+    assert verdict_of(server).detail == "no ?"
 
 
 def test_no_server_at_all_is_an_api_error(server: Server) -> None:
