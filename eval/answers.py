@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reer.errors import DataError
-from reer.layout import Layout
+from reer.layout import THINK_CLOSE, THINK_OPEN, Layout
+from reer.manifest import encodable
 from reer.outputs import loops, word_count
 from reer.pairs import Quarantined
 from reer.types import FinishReason, Response
@@ -31,7 +32,7 @@ class Given:
 def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -> Given:
     """The answers of a file to a benchmark's items; those beyond `benchmark.limit` are left out.
 
-    A row that is broken or holds no text is set aside. One that answers something else is no broken row but another
+    A row that is broken or holds no Unicode text is set aside. One that answers something else is no broken row but another
     file than was meant.
 
     Raises:
@@ -89,12 +90,14 @@ def _text(row: Row) -> str:
     text = row.get("answer", row.get("response"))
     if not isinstance(text, str):
         raise BadRow("it has neither 'answer' nor 'response' as text")
+    if text != encodable(text):
+        raise BadRow("half of a surrogate pair: it holds text that is no Unicode")
     return text
 
 
 def _answer(row: Row, text: str, parser: Layout) -> Row:
     finish: FinishReason = "length" if row.get("finish_reason") == "length" else "stop"
-    if "answer" not in row:
+    if "answer" not in row or (row.get("thinking") is None and _holds_thinking(text)):
         return taken_apart(Response(text=text, finish_reason=finish), parser) | {"tokens": row.get("tokens")}
     return {
         "thinking": row.get("thinking"),
@@ -105,6 +108,11 @@ def _answer(row: Row, text: str, parser: Layout) -> Row:
         "well_formed": bool(row.get("well_formed", bool(text.strip()))),
         "loop": loops(text),
     }
+
+
+def _holds_thinking(text: str) -> bool:
+    """Whether a text given as an answer is a whole reply: what a model thought is never judged."""
+    return text.lstrip().startswith(THINK_OPEN) or THINK_CLOSE in text
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ never subtracted.
 
 import argparse
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -35,6 +35,8 @@ SAME = {
 }
 """What must agree between results that are compared, and how a sentence says it."""
 Names = Sequence[str]
+Weights = Mapping[str, float]
+"""By id of the prompts that all models have scores on."""
 
 
 def main() -> NoReturn:
@@ -146,7 +148,8 @@ def _benchmark(evaluations: Sequence[Evaluation], seed: int) -> dict[str, Any]:
         raise RunDirError(f"{', '.join(models)} have no prompt of {evaluations[0].benchmark} with scores in common")
     result = evaluations[0].result
     criteria = list(result.get("scores") or ())
-    pairs = [_pair(a, b, scores, shared, criteria, seed) for a, b in combinations(models, 2)]
+    weights = _weights(scores[models[0]], shared, result.get("mean_of"))
+    pairs = [_pair(a, b, scores, weights, criteria, seed) for a, b in combinations(models, 2)]
     _correct(pairs)
     return {
         "models": models,
@@ -155,10 +158,10 @@ def _benchmark(evaluations: Sequence[Evaluation], seed: int) -> dict[str, Any]:
         "scale": result.get("scale"),
         "n": len(shared),
         "asked": max(len(evaluation.scores) for evaluation in evaluations),
-        "overall": {model: _mean(scores[model], shared) for model in models},
+        "overall": {model: _mean(scores[model], weights) for model in models},
         "pairs": pairs,
         "length": _length(models, scores, shared),
-        **_judges(evaluations, scores, shared),
+        **_judges(evaluations, scores, weights),
     }
 
 
@@ -166,12 +169,12 @@ def _complete(evaluation: Evaluation) -> dict[str, Row]:
     return {name: row for name, row in evaluation.scores.items() if row.get("overall") is not None}
 
 
-def _mean(rows: Mapping[str, Row], names: Names, judge: str | None = None) -> float | None:
-    """Weighted mean of the overall scores; of one judge's, where every prompt has them."""
-    scores = [_overall(rows[name], judge) for name in names]
-    known = [score for score in scores if score is not None]
-    weights = [_weight(rows[name]) for name in names]
-    return sum(w * s for w, s in zip(weights, known, strict=True)) / sum(weights) if len(known) == len(names) else None
+def _mean(rows: Mapping[str, Row], weights: Weights, judge: str | None = None) -> float | None:
+    """Mean of the overall scores; of one judge's, where every prompt has them."""
+    scores = {name: _overall(rows[name], judge) for name in weights}
+    if None in scores.values():
+        return None
+    return fmean(weights[name] * score for name, score in scores.items() if score is not None)
 
 
 def _overall(row: Row, judge: str | None) -> float | None:
@@ -179,17 +182,18 @@ def _overall(row: Row, judge: str | None) -> float | None:
     return given.get("overall")
 
 
-def _weight(row: Row) -> float:
-    return float(row.get("weight") or 1.0)
+def _weights(rows: Mapping[str, Row], shared: Names, facet: str | None) -> dict[str, float]:
+    """What each shared prompt counts, 1 on average: the same, or in such a way that the groups of a facet do."""
+    groups = {name: rows[name]["groups"].get(facet) for name in shared}
+    size = Counter(groups.values())
+    return {name: len(shared) / len(size) / size[group] for name, group in groups.items()}
 
 
 def _pair(
-    a: str, b: str, scores: Mapping[str, Mapping[str, Row]], shared: Names, criteria: Sequence[str], seed: int
+    a: str, b: str, scores: Mapping[str, Mapping[str, Row]], weights: Weights, criteria: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """Differences b − a: overall, by criterion, and of the overall score by group of prompts."""
-    rows = scores[a], scores[b]
-    mean_weight = fmean(_weight(rows[0][name]) for name in shared)
-    weights = {name: _weight(rows[0][name]) / mean_weight for name in shared}
+    rows, shared = (scores[a], scores[b]), list(weights)
 
     def difference(part: str, of: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         return asdict(paired_difference(of[0], of[1], seed_of(seed, a, b, part)))
@@ -271,13 +275,13 @@ def _length(models: Names, scores: Mapping[str, Mapping[str, Row]], shared: Name
 
 
 def _judges(
-    evaluations: Sequence[Evaluation], scores: Mapping[str, Mapping[str, Row]], shared: Names
+    evaluations: Sequence[Evaluation], scores: Mapping[str, Mapping[str, Row]], weights: Weights
 ) -> dict[str, Any]:
     """How each judge ranks the models, whether judges agree on it, and whether one favours its own family."""
     models = [evaluation.label for evaluation in evaluations]
     means: dict[str, dict[str, float]] = {}
     for judge in evaluations[0].result.get("judges") or ():
-        row = {model: _mean(scores[model], shared, judge) for model in models}
+        row = {model: _mean(scores[model], weights, judge) for model in models}
         if None not in row.values():
             means[judge] = row  # type: ignore[assignment]
     taus = {f"{a} and {b}": kendall_tau(list(means[a].values()), list(means[b].values()))

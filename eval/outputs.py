@@ -57,15 +57,34 @@ def _known(values: Iterable[float | None]) -> list[float]:
 
 
 def training_texts(path: Path) -> Iterator[str]:
-    """Thinking and answer of every trajectory in a trajectories.jsonl, one text each.
+    """Thinking and answer of every trajectory in a trajectories.jsonl or .parquet, one text each.
 
     Raises:
-        DataError: a row is broken.
+        DataError: the file cannot be read, or a row is broken.
     """
+    try:
+        rows: Iterator[Any] = _parquet_rows(path) if path.suffix == ".parquet" else _lines(path)
+        for number, row in enumerate(rows, start=1):
+            yield _training_text(row, f"evaluate.training_data={path}, row {number}")
+    except (OSError, ValueError) as error:  # pyarrow's errors are among them
+        raise DataError(f"evaluate.training_data={path} cannot be read ({error})") from error
+
+
+def _training_text(row: Any, where: str) -> str:
+    try:
+        found = json.loads(row) if isinstance(row, str) else row
+        return f"{found['thinking']}\n\n{found['answer']}"
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: no trajectory ({error})") from error
+
+
+def _lines(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-                yield f"{row['thinking']}\n\n{row['answer']}"
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}, row {number}: no trajectory ({error})") from error
+        yield from file
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=["thinking", "answer"]):
+        yield from batch.to_pylist()

@@ -19,6 +19,7 @@ from .answers import read_answers
 from .ask import calls_of, settled
 from .budget import dollars
 from .items import Benchmark, Item
+from .lift import current_lifts
 from .respond import current_answers
 from .rubric import ask_all, material
 from .store import Row, peek
@@ -33,13 +34,16 @@ def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config
     """The plan as text for the terminal."""
     answers, broken = _answers(benchmark, config)
     missing = [item for item in benchmark.items if item.id not in answers]
+    judged = [item for item in benchmark.items if item.id in answers] if config.answers else benchmark.items
     lines = [f"{len(benchmark.items)} prompts of {benchmark.name} ({len(benchmark.quarantined)} quarantined)"]
     if broken:
         lines.append(f"{broken} rows of {config.answers} are broken and left out")
-    if "respond" in config.steps:
+    if config.answers:
+        lines.append(f"answers        {len(judged):>8,} given, {len(missing):,} prompts without one")
+    elif "respond" in config.steps:
         allowed = len(missing) * config.benchmark.max_tokens
         lines.append(f"answers        {len(missing):>8,} requests, at most {allowed:,} tokens generated")
-        if references := sum(item.reference is not None for item in benchmark.items):
+        if references := _lifts_missing(benchmark, config):
             thought = references * config.benchmark.thinking_tokens
             lines.append(
                 f"reference lift {references:>8,} requests, at most {thought:,} tokens generated; "
@@ -47,34 +51,34 @@ def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config
             )
     if "judge" in config.steps:
         stored = peek(Path(config.run_dir) / "verdicts.jsonl")
-        lines += [_judging(name, judge, benchmark, answers, stored, config) for name, judge in judges.items()]
+        lines += [_judging(name, judge, judged, answers, stored, config) for name, judge in judges.items()]
     return "\n".join([*lines, "(dry run: an estimate from word counts; nothing was run or written)"])
 
 
 def _judging(
     name: str,
     judge: ModelJudgeConfig,
-    benchmark: Benchmark,
+    items: Sequence[Item],
     answers: Mapping[str, Row],
     verdicts: Sequence[Row],
     config: EvaluationConfig,
 ) -> str:
     """One judge's line: calls, tokens, and dollars where the prices are known."""
     allowed = config.benchmark.max_tokens
-    used, extra = _usage(name, benchmark.items, answers, verdicts, judge.repeats, allowed), ""
+    used, extra = _usage(name, items, answers, verdicts, judge.repeats, allowed), ""
     if judge.anchors:
-        items, texts, _ = anchor_items()
-        anchors = _usage(name, items, texts, peek(Path(config.run_dir) / "anchors.jsonl"), 1, allowed)
+        frozen, texts, _ = anchor_items()
+        anchors = _usage(name, frozen, texts, peek(Path(config.run_dir) / "anchors.jsonl"), 1, allowed)
         used, extra = used + anchors, f" ({anchors.calls} of them on anchors)" if anchors.calls else ""
     if judge.kind == "likelihood":
-        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(benchmark)} each{extra}, no text written"
+        return f"verdicts       {used.calls:>8,} by {name}, {_criteria(items)} each{extra}, no text written"
     cost, price = dollars(used, judge.price), judge.price
     shown = "no price given: judge.price.input=... and judge.price.output=... in $ per 1M tokens"
     if cost is not None:
         dated = f" of {price.as_of}" if price.as_of else ", undated"
         shown = f"about ${cost:,.2f} at ${price.input:g} in and ${price.output:g} out per 1M tokens (prices{dated})"
     return (
-        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(benchmark)} each{extra}: about "
+        f"verdicts       {used.calls:>8,} calls to {name}, {_criteria(items)} each{extra}: about "
         f"{used.prefilled_tokens:,} tokens read, {used.generated_tokens:,} written; {shown}"
     )
 
@@ -102,11 +106,12 @@ def _usage(
     return used
 
 
-def _criteria(benchmark: Benchmark) -> str:
-    found = sorted({_per_call(item.rubric) for item in benchmark.items})
-    if found == [1]:
-        return "one criterion"
-    return f"{found[0]} criteria" if len(found) == 1 else f"{found[0]} to {found[-1]} criteria"
+def _criteria(items: Sequence[Item]) -> str:
+    found = [_per_call(item.rubric) for item in items]
+    fewest, most = min(found, default=0), max(found, default=0)
+    if fewest == most:
+        return "one criterion" if most == 1 else f"{most} criteria"
+    return f"{fewest} to {most} criteria"
 
 
 def _per_call(rubric: Rubric) -> int:
@@ -117,6 +122,11 @@ def _answer_tokens(item: Item, answer: Row | None, allowed: int) -> int:
     if answer is not None:
         return tokens(answer["answer"])
     return min(allowed, item.required_words * 4 // 3 if item.required_words else ANSWER)
+
+
+def _lifts_missing(benchmark: Benchmark, config: EvaluationConfig) -> int:
+    references = [item.reference for item in benchmark.items if item.reference]
+    return len(references) - len(current_lifts(peek(Path(config.run_dir) / "lift.jsonl"), references))
 
 
 def _answers(benchmark: Benchmark, config: EvaluationConfig) -> tuple[dict[str, Row], int]:

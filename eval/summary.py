@@ -46,6 +46,8 @@ class Summary:
         rubrics = {prompt.item.rubric.version: prompt.item.rubric for prompt in prompts}
         self.shared = next(iter(rubrics.values())) if len(rubrics) == 1 else None
         """The rubric, where all items have the same one."""
+        self.mean_of = "task" if benchmark.name == "hellobench" else None
+        """The facet whose groups count the same, however many prompts they have; None: prompts do."""
         self.lengths = {p.item.id: _length_bound(p, answers.get(p.item.id)) for p in prompts if p.item.required_words}
 
     def scores(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Summary:
         benchmark = self.benchmark
         return {
             "scale": {"low": benchmark.low, "high": benchmark.high},
+            "mean_of": self.mean_of,
             "overall": self._headline([self._overall(prompt) for prompt in self.prompts], "overall"),
             "scores": self._criteria(lambda prompt: prompt.criteria, ""),
             "groups": self._groups(),
@@ -106,13 +109,11 @@ class Summary:
 
     def rows(self) -> list[Row]:
         """One row per prompt, for scores.jsonl."""
-        weights = self._weights()
         return [
             {
                 "id": prompt.item.id,
                 "groups": dict(prompt.item.groups),
                 "words": prompt.words,
-                "weight": weights[prompt.item.id],
                 "overall": self._overall(prompt).value,
                 "scores": {name: self._points(prompt, part).value for name, part in prompt.criteria.items()},
                 "by_judge": {
@@ -192,9 +193,9 @@ class Summary:
 
     def _headline(self, parts: Sequence[Bounded], name: str) -> Entry:
         """Mean over prompts; of HelloBench the mean of its tasks, each counting the same."""
-        if self.benchmark.name != "hellobench":
+        if not self.mean_of:
             return self._mean(parts, name)
-        tasks = [prompt.item.groups["task"] for prompt in self.prompts]
+        tasks = [prompt.item.groups[self.mean_of] for prompt in self.prompts]
         kept = [(part.value, task) for part, task in zip(parts, tasks, strict=True) if part.value is not None]
         estimate = mean_of_groups([value for value, _ in kept], [task for _, task in kept], seed_of(self.seed, name))
         ends = {
@@ -202,14 +203,6 @@ class Summary:
             for end in ("worst", "best")
         }
         return _entry(estimate, len(parts), parts) | ends
-
-    def _weights(self) -> dict[str, float]:
-        """How much each prompt counts in the headline; on average 1."""
-        tasks = Counter(prompt.item.groups.get("task") for prompt in self.prompts)
-        if self.benchmark.name != "hellobench":
-            return {prompt.item.id: 1.0 for prompt in self.prompts}
-        share = len(self.prompts) / len(tasks)
-        return {prompt.item.id: share / tasks[prompt.item.groups.get("task")] for prompt in self.prompts}
 
 
 def _entry(estimate: Estimate, n: int, parts: Sequence[Bounded]) -> Entry:

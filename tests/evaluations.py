@@ -85,7 +85,7 @@ def _prompt(name: str, n: int, benchmark: str, shift: float, rng: random.Random,
     overall = _points(fmean(score for score in scores.values() if score is not None), benchmark)
     groups = {facet: values[n % len(values)] for facet, values in GROUPS[benchmark].items()}
     by_judge = {judge: {"overall": overall - k, "scores": scores} for k, judge in enumerate(judges)}
-    return {"id": name, "groups": groups, "words": 80 + 7 * n + rng.randrange(40), "weight": 1.0, "overall": overall,
+    return {"id": name, "groups": groups, "words": 80 + 7 * n + rng.randrange(40), "overall": overall,
             "scores": scores, "by_judge": by_judge}  # fmt: skip
 
 
@@ -161,6 +161,7 @@ def _result(rows: Sequence[Row], benchmark: str, judges: Sequence[str], failed: 
     edges = [bottom + k * (top - bottom) / 8 for k in range(9)]
     return {
         "scale": {"low": bottom, "high": top},
+        "mean_of": "task" if benchmark == "hellobench" else None,
         "overall": overall,
         "scores": scores,
         "groups": groups,

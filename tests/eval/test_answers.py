@@ -53,6 +53,17 @@ def test_a_raw_reply_is_taken_apart(tmp_path: Path) -> None:
     assert counts == {"asked": 2, "answered": 1, "missing": 0, "empty": 0, "unfinished": 1}
 
 
+def test_thinking_that_stands_in_the_answer_is_not_judged(tmp_path: Path) -> None:
+    closed = {"id": FIRST, "answer": "<think>\nsecret plan\n</think>\n\nThe rain fell."}
+    endless = {"id": SECOND, "answer": "<think>\non and on"}
+    rows = take(tmp_path, closed, endless)
+    assert [(row["thinking"], row["answer"]) for row in rows] == [("secret plan", "The rain fell."), ("<think>\non and on", "")]
+    about = {"id": FIRST, "answer": "The tag </think> ends it.", "thinking": "plan"}
+    (tmp_path / "other").mkdir()
+    [row] = take(tmp_path / "other", about)
+    assert row["answer"] == about["answer"], "it was taken apart before"
+
+
 def test_taken_once_and_what_lies_beyond_the_limit_is_left_out(tmp_path: Path) -> None:
     beyond = sorted(BENCHMARK.known - {FIRST, SECOND})[0]
     given = [{"id": id_, "answer": "text"} for id_ in (FIRST, beyond)]
@@ -82,10 +93,12 @@ def test_mistakes_are_one_sentence(tmp_path: Path, row: Any, words: str) -> None
 
 def test_a_broken_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "given.jsonl"
-    path.write_text(f'{{broken\n{{"id": "{FIRST}", "answer": "x"}}\n\n{{"id": "{SECOND}", "answer": null}}\n')
+    half = '"\\ud83d"'
+    lines = ["{broken", f'{{"id": "{FIRST}", "answer": "x"}}', "", '{"answer": null}', f'{{"answer": {half}}}']
+    path.write_text("\n".join(lines))
     given = read_answers(path, BENCHMARK, PARSER, "mine")
     assert [row["id"] for row in given.answers] == [FIRST]
-    assert [(bad.row, bad.reason[:11]) for bad in given.quarantined] == [(1, "broken JSON"), (4, "it has neit")]
+    assert [(bad.row, bad.reason[:11]) for bad in given.quarantined] == [(1, "broken JSON"), (4, "it has neit"), (5, "half of a s")]
 
 
 def test_an_id_that_occurs_twice_and_another_answer_to_a_stored_one(tmp_path: Path) -> None:

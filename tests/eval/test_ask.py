@@ -1,6 +1,7 @@
 """Which verdicts are asked for, and which of them stand."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,13 +141,13 @@ def test_a_cap_in_dollars_counts_what_a_call_may_cost_before_it_is_made(tmp_path
 
 
 def test_a_cap_in_dollars_that_cannot_be_counted_is_one_sentence(tmp_path: Path) -> None:
-    config = OpenAIJudgeConfig(repeats=9, max_cost=120.0, price=PriceConfig(input=1.0, output=1.0))
+    config = OpenAIJudgeConfig(repeats=1, max_cost=120.0, price=PriceConfig(input=1.0, output=1.0))
     silent = Scripted(lambda _: verdict_json(), usage=Usage(calls=1))
     with pytest.raises(ModelError, match=f"the server of {NAME} reports no usage; set judge.max_calls"):
         judge_into(tmp_path / "v.jsonl", silent, config)
     assert peek(tmp_path / "v.jsonl")[0]["status"] == "ok", "what was paid for is kept"
     with pytest.raises(ModelError, match="reports no usage"):
-        judge_into(tmp_path / "v.jsonl", counted := Scripted(lambda _: verdict_json()), config)
+        judge_into(tmp_path / "v.jsonl", counted := Scripted(lambda _: verdict_json()), replace(config, repeats=2))
     assert not counted.requests
     down = Scripted(lambda _: BackendError("away"))
     rows, _ = judge_into(tmp_path / "down.jsonl", down, config)

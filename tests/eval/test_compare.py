@@ -50,16 +50,19 @@ def test_holm_is_taken_over_criteria_and_over_groups(two: tuple[Path, Path]) -> 
     assert pair["overall"]["p_holm"] == pair["overall"]["p"]  # one pair of models
 
 
-def test_the_weight_of_a_prompt_counts(tmp_path: Path) -> None:
-    folders = [write_evaluation(tmp_path / name / "hellobench", name, "hellobench", n=4) for name in ("a", "b")]
-    for folder, high in zip(folders, (10.0, 30.0), strict=True):
-        rows = scores(folder)
-        weighted = [row | {"weight": 3.0 if n == 0 else 1.0, "overall": high if n == 0 else 50.0}
-                    for n, row in enumerate(rows)]  # fmt: skip
-        write_rows(folder / "scores.jsonl", weighted)
+def test_tasks_count_the_same_on_the_prompts_that_are_shared(tmp_path: Path) -> None:
+    folders = [write_evaluation(tmp_path / name / "hellobench", name, "hellobench", n=5) for name in ("a", "b")]
+    for folder, low in zip(folders, (10.0, 30.0), strict=True):
+        rows = [
+            row | {"groups": {"task": "chat" if n else "qa"}, "overall": 50.0 if n else low}
+            for n, row in enumerate(scores(folder))
+        ]
+        rows[-1]["overall"] = 99.0 if folder == folders[0] else None
+        write_rows(folder / "scores.jsonl", rows)
     found = compared(*folders)["benchmarks"]["hellobench"]
-    assert found["pairs"][0]["overall"]["mean"] == pytest.approx(20 * 3 / 6)
-    assert found["overall"] == {"a": pytest.approx((30 + 150) / 6), "b": pytest.approx((90 + 150) / 6)}
+    assert found["n"] == 4
+    assert found["overall"] == {"a": pytest.approx((10 + 50) / 2), "b": pytest.approx((30 + 50) / 2)}
+    assert found["pairs"][0]["overall"]["mean"] == pytest.approx(10)
     assert found["pairs"][0]["scores"] == {}  # a checklist's items are not the same from prompt to prompt
 
 

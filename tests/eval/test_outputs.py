@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from eval.outputs import measure_outputs, training_texts
@@ -37,6 +39,11 @@ def test_training_texts_are_thinking_and_answer(tmp_path: Path) -> None:
     path = tmp_path / "trajectories.jsonl"
     path.write_text(json.dumps({"thinking": "So.", "answer": "It is."}) + "\n")
     assert list(training_texts(path)) == ["So.\n\nIt is."]
+    pq.write_table(pa.Table.from_pylist([{"thinking": "So.", "answer": "It is.", "id": 1}]), tmp_path / "t.parquet")
+    assert list(training_texts(tmp_path / "t.parquet")) == ["So.\n\nIt is."]
+    (tmp_path / "no.parquet").write_text("no table")
+    with pytest.raises(DataError, match=r"no.parquet cannot be read"):
+        list(training_texts(tmp_path / "no.parquet"))
     path.write_text('{"thinking": "So."}\n')
     with pytest.raises(DataError, match=r"trajectories.jsonl, row 1: no trajectory"):
         list(training_texts(path))

@@ -16,7 +16,7 @@ from reer.config import (
     PanelConfig,
     PriceConfig,
 )
-from reer.manifest import write_jsonl
+from reer.manifest import digest, write_jsonl
 
 FAKE = FakeBackendConfig()
 
@@ -48,6 +48,10 @@ def test_what_is_stored_is_not_planned_again(tmp_path: Path) -> None:
     text = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE, repeats=1))
     assert "answers               5 requests" in text
     assert "verdicts              8 calls" in text
+    assert "reference lift        8 requests" in text
+    rows = [{"id": item.id, "pair": digest(item.query, item.reference.answer)[:16]} for item in items[:3] if item.reference]
+    write_jsonl(tmp_path / "lift.jsonl", rows)
+    assert "reference lift        5 requests" in plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE))
     only = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE), steps=["judge"])
     assert "requests" not in only
 
@@ -63,9 +67,18 @@ def test_ids_of_given_answers_may_be_numbers(tmp_path: Path) -> None:
     items = load(BenchmarkConfig(name="writingbench", path="sample")).items
     write_jsonl(tmp_path / "given.jsonl", [{"id": int(item.id), "answer": "A text."} for item in items])
     judge = OpenAIJudgeConfig(backend=FAKE)
-    assert "answers               0 requests" in plan(
-        tmp_path, "writingbench", judge, answers=str(tmp_path / "given.jsonl")
-    )
+    text = plan(tmp_path, "writingbench", judge, answers=str(tmp_path / "given.jsonl"))
+    assert "answers               8 given, 0 prompts without one" in text
+
+
+def test_what_a_file_of_answers_leaves_out_is_neither_answered_nor_judged(tmp_path: Path) -> None:
+    item = load(BenchmarkConfig()).items[0]
+    (tmp_path / "given.jsonl").write_text(f'{{"id": "{item.id}", "answer": "A text."}}\n{{broken\n')
+    text = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE), answers=str(tmp_path / "given.jsonl"))
+    assert "1 rows of" in text
+    assert "answers               1 given, 7 prompts without one" in text
+    assert "verdicts              1 calls" in text
+    assert "reference lift" not in text
 
 
 def test_every_judge_of_a_panel_has_its_line(tmp_path: Path) -> None:
