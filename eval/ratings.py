@@ -3,13 +3,15 @@
 Knows the two forms and how they become items that a judge can be asked about; knows no judge and no statistics.
 
 - TTCW (Chakrabarty et al. 2024, "Art or Artifice?", arXiv 2309.14556): a folder with ttcw_all_tests.json,
-  ttcw_annotations.json and ttcw_short_stories.json of salesforce/creativity_eval. Stories that are links only are
-  left out and counted. The questions are those of the data; the words around them are the judge's own.
+  ttcw_annotations.json and ttcw_short_stories.json of salesforce/creativity_eval, in it or below it. Stories that are
+  links only, or empty, are left out and counted. The questions are those of the data; the words around them are the
+  judge's own.
 - JSONL: one row per rating with `id, text, rater, criterion, score`, and optionally `query` and `question`. Criteria
   get a scale of the whole numbers between the lowest and the highest score of the file, or those of a rubric file.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ class Ratings:
     scores: Mapping[tuple[str, str], Mapping[str, float]]
     """(id of the text, name of the criterion) -> rater -> score."""
     files: Mapping[str, str]
-    """File name -> sha256."""
+    """File name, from the folder that was given -> sha256."""
     left_out: int = 0
     """Texts that people rated and the files do not hold."""
 
@@ -79,31 +81,52 @@ def read_ratings(path: Path, rubric: Path | None) -> Ratings:
 
 
 def _read_ttcw(folder: Path) -> Ratings:
-    tests, annotations, stories = (_json_list(folder / name) for name in TTCW)
-    criteria = [_test(folder / TTCW[0], test) for test in tests]
-    names = {test["ttcw_idx"]: criterion.name for test, criterion in zip(tests, criteria, strict=True)}
-    texts = [
-        Text(story["story_id"], f"Write a short story with this plot: {story['plot']}", story["content"])
-        for story in stories
-        if not story["content"].startswith("http")
-    ]
+    files = [_find(folder, name) for name in TTCW]
+    tests, annotations, stories = map(_json_list, files)
+    criteria = [_test(files[0], test) for test in tests]
+    names = {str(test["ttcw_idx"]): criterion.name for test, criterion in zip(tests, criteria, strict=True)}
+    read = [_story(f"{files[2]}, entry {number}", story) for number, story in enumerate(stories, start=1)]
+    texts = [text for text in read if text]
+    if not texts:
+        raise DataError(f"{files[2]}: holds the words of no story")
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for number, row in enumerate(annotations, start=1):
         try:
-            verdict = {"Yes": 1.0, "No": 0.0}[row["binary_verdict"]]
-            key = (row["story_id"], names[row["ttcw_idx"]])
+            verdict = {"Yes": 1.0, "No": 0.0}[str(row["binary_verdict"])]
+            key = (str(row["story_id"]), names[str(row["ttcw_idx"])])
             scores.setdefault(key, {})[str(row["expert_idx"])] = verdict
         except KeyError as error:
-            raise DataError(f"{folder / TTCW[1]}, entry {number}: no verdict of TTCW ({error} is missing)") from error
+            raise DataError(f"{files[1]}, entry {number}: no verdict of TTCW ({error} is missing)") from error
     kept = {text.id for text in texts}
     return Ratings(
         name="TTCW",
         texts=texts,
         rubric=make_rubric("ttcw", criteria, one_call=False),
         scores={key: given for key, given in scores.items() if key[0] in kept},
-        files={name: sha256(folder / name) for name in TTCW},
+        files={file.relative_to(folder).as_posix(): sha256(file) for file in files},
         left_out=len(stories) - len(texts),
     )
+
+
+def _find(folder: Path, name: str) -> Path:
+    """The file of that name in the folder or below it: the authors keep each of theirs in a folder of its own."""
+    found = sorted(path for path in folder.rglob(name) if path.is_file())
+    if not found:
+        raise DataError(f"validate.data={folder} holds no {name}, nor does a folder below it")
+    if other := next((path for path in found[1:] if sha256(path) != sha256(found[0])), None):
+        raise DataError(f"validate.data={folder} holds two different {name}: {found[0]} and {other}")
+    return found[0]
+
+
+def _story(where: str, story: Row) -> Text | None:
+    """A story as a text; None where the file does not hold its words, but a link at most."""
+    content = story.get("content")
+    if content is None or (isinstance(content, str) and (not content.strip() or content.startswith("http"))):
+        return None
+    if not isinstance(content, str):
+        raise DataError(f"{where}: 'content' is {content!r:.40}, which is no text")
+    id_, plot = (_want(story, key, where) for key in ("story_id", "plot"))
+    return Text(id_, f"Write a short story with this plot: {plot}", content)
 
 
 def _test(path: Path, test: Row) -> Criterion:
@@ -187,20 +210,20 @@ def _text(row: Row, known: Text | None, where: str) -> str:
 
 def _score(row: Row, where: str) -> float:
     score = row.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        raise DataError(f"{where}: 'score' is {score!r}, which is no number")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= sys.float_info.max:
+        raise DataError(f"{where}: 'score' is {score!r:.40}, which is no finite number")
     return float(score)
 
 
 def _rubric_of(path: Path, questions: Mapping[str, str], scores: Sequence[float]) -> Rubric:
     """A rubric whose scale is that of the ratings, and whose anchors only say where on it a level stands."""
     low, high = min(scores), max(scores)
-    levels = range(int(low), int(high) + 1)
-    if low == high or low % 1 or high % 1 or len(levels) > MOST_LEVELS:
+    if low == high or low % 1 or high % 1 or high - low >= MOST_LEVELS:
         raise DataError(
             f"{path}: its scores go from {low:g} to {high:g}, which is no scale of 2 to {MOST_LEVELS} whole levels: "
             "give validate.rubric=PATH.yaml"
         )
+    levels = range(int(low), int(high) + 1)
     anchors = {level: _anchor(level - levels[0], len(levels)) for level in levels}
     criteria = [
         graded(name, name.replace("_", " "), question or "how well does the text do by this criterion?", anchors)

@@ -11,6 +11,7 @@ criteria:
     levels: {1: never, 2: seldom, 3: at times, 4: mostly, 5: throughout}
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def _criterion(path: Path, number: int, row: Any, weighted: bool) -> Criterion:
     weight = row.get("weight") if weighted else 1.0
     if weight is None:
         raise DataError(f"{path}: criterion {name} has no weight, though others have one")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight <= 0:
-        raise DataError(f"{path}: criterion {name} has the weight {weight!r}, which is no positive number")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
+        raise DataError(f"{path}: criterion {name} has the weight {weight!r:.40}, which is no finite positive number")
     return graded(
         name,
         str(row.get("title") or name.replace("_", " ").capitalize()),

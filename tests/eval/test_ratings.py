@@ -1,4 +1,6 @@
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,13 @@ def test_a_rubric_file_gives_questions_and_scale(tmp_path: Path) -> None:
         ([], "holds no ratings"),
         ([rating() | {"rater": ""}], "row 1: 'rater' is missing"),
         ([rating() | {"text": " "}], "row 1: 'text' is missing"),
-        ([rating(score="4")], "row 1: 'score' is '4', which is no number"),
-        ([rating(score=True)], "row 1: 'score' is True, which is no number"),
+        ([rating(score="4")], "row 1: 'score' is '4', which is no finite number"),
+        ([rating(score=True)], "row 1: 'score' is True, which is no finite number"),
+        ([rating(), rating("b", score=math.nan)], "row 2: 'score' is nan, which is no finite number"),
+        ([rating(score=math.inf)], "row 1: 'score' is inf, which is no finite number"),
+        ([rating(score=10**400)], "row 1: 'score' is 1000"),
+        ([rating(score=1), rating("b", score=1e30)], "go from 1 to 1e+30, which is no scale"),
+        ([rating(score=-1e308), rating("b", score=1e308)], "go from -1e+308 to 1e+308, which is no scale"),
         ([rating(score=1), rating(score=2)], "row 2: 'r1' rated 'a' by 'suspense' twice"),
         ([rating(), rating(rater="r2", text="Other.")], "row 2: the text of 'a' differs"),
         ([rating(score=3), rating("b", score=3)], "go from 3 to 3, which is no scale"),
@@ -88,7 +95,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def ttcw(folder: Path) -> Path:
-    """A folder in the form of TTCW: two stories, one of them a link, two tests, three experts."""
+    """A folder in the form of TTCW: three stories, one of them a link, two tests, three experts."""
     folder.mkdir()
     tests = [
         {"ttcw_idx": n, "torrance_dimension": "Fluency", "category": f"Category {n}", "question": f"Is it {n}?"}
@@ -97,6 +104,7 @@ def ttcw(folder: Path) -> Path:
     stories = [
         {"story_id": "0_New", "plot": "A plot.", "content": "https://example.com/story"},
         {"story_id": "0_Old", "plot": "A plot.", "content": "Once there was."},
+        {"story_id": "0_Older", "plot": "Another.", "content": "Long ago."},
     ]
     verdicts = [
         {"story_id": story["story_id"], "expert_idx": expert, "ttcw_idx": test["ttcw_idx"],
@@ -110,7 +118,7 @@ def ttcw(folder: Path) -> Path:
 
 def test_ttcw_is_read_without_the_stories_that_are_links(tmp_path: Path) -> None:
     found = read_ratings(ttcw(tmp_path / "ttcw"), None)
-    assert [text.id for text in found.texts] == ["0_Old"]
+    assert [text.id for text in found.texts] == ["0_Old", "0_Older"]
     assert found.texts[0].query == "Write a short story with this plot: A plot."
     assert found.left_out == 1
     assert found.binary
@@ -124,9 +132,62 @@ def test_ttcw_is_read_without_the_stories_that_are_links(tmp_path: Path) -> None
 
 def test_a_broken_folder_of_ttcw_is_one_sentence(tmp_path: Path) -> None:
     folder = ttcw(tmp_path / "ttcw")
-    (folder / "ttcw_annotations.json").write_text('[{"story_id": "0_Old"}]')
-    with pytest.raises(DataError, match=r"ttcw_annotations\.json, entry 1: no verdict of TTCW"):
-        read_ratings(folder, None)
+    for verdict in ({}, {"ttcw_idx": 1, "binary_verdict": ["Yes"]}):
+        (folder / "ttcw_annotations.json").write_text(json.dumps([{"story_id": "0_Old"} | verdict]))
+        with pytest.raises(DataError, match=r"ttcw_annotations\.json, entry 1: no verdict of TTCW"):
+            read_ratings(folder, None)
     (folder / "ttcw_all_tests.json").unlink()
-    with pytest.raises(DataError, match=r"ttcw_all_tests\.json: cannot be read"):
+    with pytest.raises(DataError, match=r"validate\.data=.*ttcw holds no ttcw_all_tests\.json, nor does a folder"):
+        read_ratings(folder, None)
+
+
+def change_last_story(folder: Path, **changes: Any) -> None:
+    path = folder / "ttcw_short_stories.json"
+    *others, last = json.loads(path.read_text())
+    path.write_text(json.dumps([*others, {key: value for key, value in (last | changes).items() if value != "-"}]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"plot": "-"}, "entry 3: 'plot' is missing"),
+        ({"story_id": None}, "entry 3: 'story_id' is missing"),
+        ({"content": 7}, "entry 3: 'content' is 7, which is no text"),
+    ],
+)
+def test_a_broken_story_of_ttcw_is_one_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    folder = ttcw(tmp_path / "ttcw")
+    change_last_story(folder, **changes)
+    with pytest.raises(DataError, match=rf"ttcw_short_stories\.json, {said}"):
+        read_ratings(folder, None)
+
+
+@pytest.mark.parametrize("content", [None, " ", "-"])
+def test_a_story_of_ttcw_without_its_words_is_left_out(tmp_path: Path, content: str | None) -> None:
+    folder = ttcw(tmp_path / "ttcw")
+    change_last_story(folder, content=content)
+    found = read_ratings(folder, None)
+    assert [text.id for text in found.texts] == ["0_Old"]
+    assert found.left_out == 2
+
+
+def test_ttcw_with_links_alone_is_one_sentence(tmp_path: Path) -> None:
+    folder = ttcw(tmp_path / "ttcw")
+    (folder / "ttcw_short_stories.json").write_text('[{"story_id": "a", "content": "https://example.com"}]')
+    with pytest.raises(DataError, match=r"ttcw_short_stories\.json: holds the words of no story"):
+        read_ratings(folder, None)
+
+
+def test_ttcw_is_read_as_its_authors_keep_it(tmp_path: Path) -> None:
+    flat, folder = ttcw(tmp_path / "flat"), tmp_path / "Art_or_Artifice"
+    for name, file in (("tests", "all_tests"), ("annotations", "annotations"), ("stories", "short_stories")):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(flat / f"ttcw_{file}.json", folder / name)
+    found = read_ratings(folder, None)
+    assert found.scores == read_ratings(flat, None).scores
+    assert all((folder / name).is_file() for name in found.files)
+    shutil.copytree(folder / "stories", folder / "copy")
+    assert read_ratings(folder, None).texts == found.texts
+    change_last_story(folder / "copy", plot="Another plot.")
+    with pytest.raises(DataError, match=r"holds two different ttcw_short_stories\.json: .*copy/.* and .*stories/"):
         read_ratings(folder, None)
