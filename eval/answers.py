@@ -32,8 +32,8 @@ class Given:
 def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -> Given:
     """The answers of a file to a benchmark's items; those beyond `benchmark.limit` are left out.
 
-    A row that is broken or holds no Unicode text is set aside. One that answers something else is no broken row but another
-    file than was meant.
+    A row that is broken or holds no Unicode text is set aside. One that answers something else is no broken row but
+    another file than was meant.
 
     Raises:
         DataError: the file cannot be read or has no usable row, an id is unknown or occurs twice, or an answer is to

@@ -21,6 +21,9 @@ from .store import Row, Rows, fill
 
 Cell = tuple[str, str, int, str | None]
 """What one verdict is about: judge, id, repeat, criterion (None: all of them)."""
+VERDICT_FIELDS = ("id", "judge", "repeat", "criterion", "status", "scores", "detail", "cached", "usage", "rubric",
+                  "judged")  # fmt: skip
+"""What a row of verdicts.jsonl has at least."""
 TEMPLATE = 64
 """Tokens that a chat template may add to a prompt."""
 
@@ -210,9 +213,10 @@ def refuse_unlike(verdicts: Rows, items: Sequence[Item], name: str, config: Mode
 
 def settings_of(config: ModelJudgeConfig) -> str:
     """How a judge is asked, besides wording, repeats and texts: what may not differ among verdicts of one name."""
-    writes = isinstance(config, OpenAIJudgeConfig)
-    asked = [f"temperature={config.temperature:g} max_tokens={config.max_tokens}"] if writes else []
-    return " ".join([*asked, *weights_of(config.backend)])
+    asked = weights_of(config.backend)
+    if isinstance(config, OpenAIJudgeConfig):
+        asked = [f"temperature={config.temperature:g}", f"max_tokens={config.max_tokens}", *asked]
+    return " ".join(asked)
 
 
 def judged_hash(answer: Row) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reer.backend import build_generator, build_scorer, describe
-from reer.backend.openai import NoJSONMode, Refusal
+from reer.backend.openai import NoJSONMode, Refusal, client_arguments
 from reer.config import (
     FakeBackendConfig,
     JudgeConfig,
@@ -62,6 +62,13 @@ def judges_of(config: JudgeConfig) -> dict[str, ModelJudgeConfig]:
             raise ConfigError(f"judge.baseline={member.baseline}: no such file (anchors.jsonl of an earlier run)")
         found[name] = member
     return found
+
+
+def refuse_missing_keys(judges: Mapping[str, ModelJudgeConfig]) -> None:
+    """Raises: ConfigError: the server of a judge takes a key, and there is none in the environment."""
+    for judge in judges.values():
+        if isinstance(judge.backend, OpenAIBackendConfig):
+            client_arguments(judge.backend)
 
 
 def build_judge(config: ModelJudgeConfig, name: str) -> Judge:

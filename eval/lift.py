@@ -17,6 +17,9 @@ from reer.types import Example, GenerateRequest, Generator, Message, Response, S
 
 from .store import Row, Rows, fill
 
+LIFT_FIELDS = ("id", "pair", "status", "lift", "nll")
+"""What a row of lift.jsonl has at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class LiftEngines:

@@ -16,11 +16,11 @@ from reer.types import Rubric, Usage
 
 from .anchors import anchor_items
 from .answers import read_answers
-from .ask import calls_of, settled
+from .ask import VERDICT_FIELDS, calls_of, settled
 from .budget import dollars
 from .items import Benchmark, Item
-from .lift import current_lifts
-from .respond import current_answers
+from .lift import LIFT_FIELDS, current_lifts
+from .respond import ANSWER_FIELDS, current_answers
 from .rubric import ask_all, material
 from .store import Row, peek
 
@@ -28,6 +28,7 @@ ANSWER = 1200
 """Tokens of an answer that is not there yet, unless a length is required or fewer are allowed. A guess."""
 REASON = 70
 """Tokens that a judge writes for one criterion: reason, score and the JSON around them. A guess."""
+DRY_RUN = "(dry run: an estimate from word counts; nothing was run or written)"
 
 
 def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config: EvaluationConfig) -> str:
@@ -37,7 +38,7 @@ def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config
     judged = [item for item in benchmark.items if item.id in answers] if config.answers else benchmark.items
     lines = [f"{len(benchmark.items)} prompts of {benchmark.name} ({len(benchmark.quarantined)} quarantined)"]
     if broken:
-        lines.append(f"{broken} rows of {config.answers} are broken and left out")
+        lines.append(f"quarantined    {broken:>8,} rows of {config.answers}")
     if config.answers:
         lines.append(f"answers        {len(judged):>8,} given, {len(missing):,} prompts without one")
     elif "respond" in config.steps:
@@ -50,12 +51,12 @@ def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config
                 f"{3 * references:,} texts scored"
             )
     if "judge" in config.steps:
-        stored = peek(Path(config.run_dir) / "verdicts.jsonl")
-        lines += [_judging(name, judge, judged, answers, stored, config) for name, judge in judges.items()]
-    return "\n".join([*lines, "(dry run: an estimate from word counts; nothing was run or written)"])
+        stored = peek(Path(config.run_dir) / "verdicts.jsonl", VERDICT_FIELDS)
+        lines += [judging(name, judge, judged, answers, stored, config) for name, judge in judges.items()]
+    return "\n".join([*lines, DRY_RUN])
 
 
-def _judging(
+def judging(
     name: str,
     judge: ModelJudgeConfig,
     items: Sequence[Item],
@@ -68,7 +69,7 @@ def _judging(
     used, extra = _usage(name, items, answers, verdicts, judge.repeats, allowed), ""
     if judge.anchors:
         frozen, texts, _ = anchor_items()
-        anchors = _usage(name, frozen, texts, peek(Path(config.run_dir) / "anchors.jsonl"), 1, allowed)
+        anchors = _usage(name, frozen, texts, peek(Path(config.run_dir) / "anchors.jsonl", VERDICT_FIELDS), 1, allowed)
         used, extra = used + anchors, f" ({anchors.calls} of them on anchors)" if anchors.calls else ""
     if judge.kind == "likelihood":
         return f"verdicts       {used.calls:>8,} by {name}, {_criteria(items)} each{extra}, no text written"
@@ -126,13 +127,15 @@ def _answer_tokens(item: Item, answer: Row | None, allowed: int) -> int:
 
 def _lifts_missing(benchmark: Benchmark, config: EvaluationConfig) -> int:
     references = [item.reference for item in benchmark.items if item.reference]
-    return len(references) - len(current_lifts(peek(Path(config.run_dir) / "lift.jsonl"), references))
+    stored = peek(Path(config.run_dir) / "lift.jsonl", LIFT_FIELDS)
+    return len(references) - len(current_lifts(stored, references))
 
 
 def _answers(benchmark: Benchmark, config: EvaluationConfig) -> tuple[dict[str, Row], int]:
     """The answers that are there, by id, and how many rows of a given file are broken."""
     if not config.answers:
-        return current_answers(peek(Path(config.run_dir) / "answers.jsonl"), benchmark.items), 0
+        stored = peek(Path(config.run_dir) / "answers.jsonl", ANSWER_FIELDS)
+        return current_answers(stored, benchmark.items), 0
     parser = build_layout(config.layout, FakeTokenizer())
     given = read_answers(Path(config.answers), benchmark, parser, config.evaluate.label)
     return {row["id"]: row for row in given.answers}, len(given.quarantined)

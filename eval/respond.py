@@ -15,6 +15,8 @@ from reer.types import GenerateRequest, Generator, Message, Response
 from .items import Item
 from .store import Row, Rows, fill
 
+ANSWER_FIELDS = ("id", "prompt", "answer", "model", "benchmark", "finish_reason", "words", "well_formed", "loop")
+"""What a row of answers.jsonl has at least."""
 EPOCH = 0
 """Every query is answered once."""
 REFUSED: Row = {

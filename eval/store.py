@@ -23,14 +23,14 @@ Item = TypeVar("Item")
 class Rows:
     """An append-only file of JSON lines, held by one process at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fields: Sequence[str] = ()) -> None:
         """Read the rows that are there; a last line that a kill cut short is dropped.
 
         Raises:
             RunDirError: the file cannot be written, or another process holds it.
-            DataError: a line before the last one is no JSON object.
+            DataError: a line before the last one is no JSON object, or lacks one of the fields.
         """
-        self.path = path
+        self.path, self._fields = path, fields
         try:
             self._file = path.open("a+b")
         except OSError as error:
@@ -63,29 +63,31 @@ class Rows:
         whole, _, rest = self._file.read().rpartition(b"\n")
         if rest:
             self._file.truncate(len(whole) + 1 if whole else 0)
-        return _rows(self.path, whole)
+        return _rows(self.path, whole, self._fields)
 
 
-def peek(path: Path) -> list[Row]:
+def peek(path: Path, fields: Sequence[str] = ()) -> list[Row]:
     """The rows of a file that is left as it is, whoever holds it; none where there is no file.
 
     Raises:
-        DataError: a line before the last one is no JSON object.
+        DataError: a line before the last one is no JSON object, or lacks one of the fields.
     """
-    return _rows(path, path.read_bytes().rpartition(b"\n")[0]) if path.exists() else []
+    return _rows(path, path.read_bytes().rpartition(b"\n")[0], fields) if path.exists() else []
 
 
-def _rows(path: Path, whole: bytes) -> list[Row]:
-    return [_row(path, n, line) for n, line in enumerate(whole.splitlines(), start=1) if line.strip()]
+def _rows(path: Path, whole: bytes, fields: Sequence[str]) -> list[Row]:
+    return [_row(path, n, line, fields) for n, line in enumerate(whole.splitlines(), start=1) if line.strip()]
 
 
-def _row(path: Path, number: int, line: bytes) -> Row:
+def _row(path: Path, number: int, line: bytes, fields: Sequence[str]) -> Row:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise DataError(f"{path}, row {number}: broken JSON ({error})") from error
     if not isinstance(row, dict):
         raise DataError(f"{path}, row {number}: not a JSON object")
+    if absent := [field for field in fields if field not in row]:
+        raise DataError(f"{path}, row {number}: it has no '{absent[0]}'")
     return row
 
 

@@ -31,6 +31,9 @@ def _benchmark(heading: str, benchmark: Result) -> list[str]:
         lines += [_row(f"  {name}", judge["overall"], digits) for name, judge in benchmark["by_judge"].items()]
     if benchmark["agreement"] and (alpha := benchmark["agreement"]["overall"]["alpha"]) is not None:
         lines.append(f"  agreement of the judges: Krippendorff's alpha {alpha:.2f}")
+    for judge, models in benchmark["served_models"].items():
+        if len(models) > 1:
+            lines.append(f"  {judge} was more than one model: {', '.join(models)}")
     if benchmark["failures"]:
         lines.append("  without a verdict: " + ", ".join(f"{k} {n}" for k, n in benchmark["failures"].items()))
     answers = benchmark["answers"]

@@ -22,9 +22,11 @@ _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
     "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
-    "tokens_per_example",
+    "tokens_per_example", "max_calls",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
+_NOT_NEGATIVE = {"temperature", "max_cost", "input", "output", "cached_input", "latency"}
+"""Numbers, by their last part, that have no sense below zero."""
 STEPS = ("respond", "judge", "summarise")
 """Of reer-evaluate."""
 
@@ -623,13 +625,16 @@ def load_frozen(path: Path, view: type[T]) -> T:
 
 
 def _refuse_nothing(values: dict[str, Any]) -> None:
-    """Raises: ConfigError: a number of things that has to be one at least."""
+    """Raises: ConfigError: a number of things that has to be one at least, or one below zero."""
     plain = {
         key: asdict(value) for key, value in values.items() if is_dataclass(value) and not isinstance(value, type)
     }
     for key, value in flatten(plain):
-        if key.split(".")[-1] in _AT_LEAST_ONE and ".args." not in key and isinstance(value, int) and value < 1:
+        name, number = key.split(".")[-1], isinstance(value, int | float) and ".args." not in key
+        if number and name in _AT_LEAST_ONE and value < 1:
             raise ConfigError(f"{key}={value}: has to be at least 1")
+        if number and name in _NOT_NEGATIVE and value < 0:
+            raise ConfigError(f"{key}={value}: cannot be negative")
 
 
 def flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

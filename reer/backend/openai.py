@@ -36,7 +36,7 @@ class OpenAIGenerator:
         self._slots = asyncio.Semaphore(config.concurrency)
         self._client = AsyncOpenAI(**client_arguments(config))
         self._limit = "max_tokens"
-        """What the server calls the limit of a reply: newer models of OpenAI take no other than max_completion_tokens."""
+        """The server's name of the limit of a reply: newer models of OpenAI take only max_completion_tokens."""
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
         """See `types.Generator`."""

@@ -57,7 +57,10 @@ def test_thinking_that_stands_in_the_answer_is_not_judged(tmp_path: Path) -> Non
     closed = {"id": FIRST, "answer": "<think>\nsecret plan\n</think>\n\nThe rain fell."}
     endless = {"id": SECOND, "answer": "<think>\non and on"}
     rows = take(tmp_path, closed, endless)
-    assert [(row["thinking"], row["answer"]) for row in rows] == [("secret plan", "The rain fell."), ("<think>\non and on", "")]
+    assert [(row["thinking"], row["answer"]) for row in rows] == [
+        ("secret plan", "The rain fell."),
+        ("<think>\non and on", ""),
+    ]
     about = {"id": FIRST, "answer": "The tag </think> ends it.", "thinking": "plan"}
     (tmp_path / "other").mkdir()
     [row] = take(tmp_path / "other", about)
@@ -98,7 +101,11 @@ def test_a_broken_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     given = read_answers(path, BENCHMARK, PARSER, "mine")
     assert [row["id"] for row in given.answers] == [FIRST]
-    assert [(bad.row, bad.reason[:11]) for bad in given.quarantined] == [(1, "broken JSON"), (4, "it has neit"), (5, "half of a s")]
+    assert [(bad.row, bad.reason[:11]) for bad in given.quarantined] == [
+        (1, "broken JSON"),
+        (4, "it has neit"),
+        (5, "half of a s"),
+    ]
 
 
 def test_an_id_that_occurs_twice_and_another_answer_to_a_stored_one(tmp_path: Path) -> None:

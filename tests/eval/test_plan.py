@@ -49,7 +49,9 @@ def test_what_is_stored_is_not_planned_again(tmp_path: Path) -> None:
     assert "answers               5 requests" in text
     assert "verdicts              8 calls" in text
     assert "reference lift        8 requests" in text
-    rows = [{"id": item.id, "pair": digest(item.query, item.reference.answer)[:16]} for item in items[:3] if item.reference]
+    done = {"status": "ok", "lift": 0.1, "nll": {}}
+    pairs = [digest(item.query, item.reference.answer)[:16] for item in items[:3] if item.reference]
+    rows = [{"id": item.id, "pair": pair} | done for item, pair in zip(items, pairs, strict=False)]
     write_jsonl(tmp_path / "lift.jsonl", rows)
     assert "reference lift        5 requests" in plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE))
     only = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE), steps=["judge"])
@@ -75,7 +77,7 @@ def test_what_a_file_of_answers_leaves_out_is_neither_answered_nor_judged(tmp_pa
     item = load(BenchmarkConfig()).items[0]
     (tmp_path / "given.jsonl").write_text(f'{{"id": "{item.id}", "answer": "A text."}}\n{{broken\n')
     text = plan(tmp_path, "reasoning", OpenAIJudgeConfig(backend=FAKE), answers=str(tmp_path / "given.jsonl"))
-    assert "1 rows of" in text
+    assert "quarantined           1 rows of" in text
     assert "answers               1 given, 7 prompts without one" in text
     assert "verdicts              1 calls" in text
     assert "reference lift" not in text

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -295,6 +296,8 @@ def test_a_judge_that_fails_in_every_way_is_shown_as_such(tmp_path: Path) -> Non
     assert found["best"] == pytest.approx(fmean((sum(d) + (10 - len(d)) * 5) / 10 for d in depth.values()))
     for status, n in result["failures"].items():
         assert f"{status} {n}" in bad.stdout
+        assert f"{n} verdicts of openai:fake ended in {status}: " in bad.stdout
+    assert Counter(row["status"] for row in rows(holed, "quarantine")) == result["failures"]
     again = evaluate(tmp_path, *options, "judge.backend.faults=0.1")
     assert again.returncode == PARTIAL
     assert len(rows(holed, "verdicts")) == 80 + result["failures"]["api_error"], "only errors are asked again"
@@ -370,6 +373,32 @@ def test_verdicts_by_another_wording_are_refused(finished: tuple[Path, Process],
         assert len(process.stderr.strip().splitlines()) == 1
 
 
+def test_a_row_that_lacks_a_field_is_one_sentence(finished: tuple[Path, Process], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / FOLDER)
+    for name, field in (("answers", "prompt"), ("verdicts", "rubric")):
+        path = tmp_path / FOLDER / f"{name}.jsonl"
+        whole = path.read_text()
+        path.write_text(whole.replace(f'"{field}":', '"else":', 1))
+        for last in ("steps=[summarise]", "dry_run=true"):
+            process = evaluate(tmp_path, last)
+            assert process.returncode == MISTAKE
+            assert f"{name}.jsonl, row 1: it has no '{field}'" in process.stderr
+        path.write_text(whole)
+
+
+def test_a_judge_without_its_key_is_noticed_before_the_first_answer(tmp_path: Path) -> None:
+    judge = (
+        "judge=openai",
+        "backend@judge.backend=openai",
+        "judge.backend.model_name=m",
+        "judge.backend.api_key_env=NO_KEY",
+    )
+    process = evaluate(tmp_path, *judge)
+    assert process.returncode == MISTAKE
+    assert "needs a key in the environment variable NO_KEY" in process.stderr
+    assert not rows(tmp_path / FOLDER, "answers")
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -383,6 +412,9 @@ def test_verdicts_by_another_wording_are_refused(finished: tuple[Path, Process],
         (["judge=openai", "backend@judge.backend=openai"], "judge.backend.model_name"),
         (["layout=think", "layout.name=xml"], "layout.name=xml is unknown"),
         (["steps=[answer]"], "steps=answer is unknown (known: respond, judge, summarise)"),
+        (["steps=[summarise]"], "holds no answers: take steps=[respond] first, or give answers=FILE"),
+        (["judge=openai", "judge.temperature=-3"], "judge.temperature=-3.0: cannot be negative"),
+        (["judge=openai", "judge.max_calls=0"], "judge.max_calls=0: has to be at least 1"),
         (["answers=absent.jsonl"], "answers=absent.jsonl cannot be read"),
         (["judge=openai", "judge.max_cost=1"], "max_cost of openai:fake needs its price"),
         (["benchmark=hellobench", "benchmark.path=absent"], "absent: no such file or folder"),
