@@ -18,7 +18,7 @@ from reer.manifest import sha256
 NAME = "openai:scripted"
 
 
-def judge_anchors(path: Path, score: int, better: int = 0) -> list[Row]:
+def judge_anchors(path: Path, score: int, better: int = 0, temperature: float = 0.5) -> list[Row]:
     """Every anchor gets `score`, the good ones `better` more."""
     items, answers, levels = anchor_items()
     good = {answers[id_]["answer"] for id_, level in levels.items() if level == 3}
@@ -27,7 +27,7 @@ def judge_anchors(path: Path, score: int, better: int = 0) -> list[Row]:
         return verdict_json(score + better * any(text in content for text in good))
 
     judge = OpenAIJudge(Scripted(lambda request: reply(request.messages[0].content)), NAME, 100, 0.5)
-    config = OpenAIJudgeConfig(repeats=1)
+    config = OpenAIJudgeConfig(repeats=1, temperature=temperature)
     with Rows(path) as rows:
         asyncio.run(judge_answers(items, answers, rows, lambda: judge, NAME, config, seed=0, concurrency=4))
         return rows.rows
@@ -58,6 +58,28 @@ def test_the_shift_since_an_earlier_run(tmp_path: Path) -> None:
     assert found["order"] > 0.7
 
 
+def test_a_baseline_asked_with_other_settings_is_one_sentence(tmp_path: Path) -> None:
+    before = judge_anchors(tmp_path / "before.jsonl", 3)
+    now = judge_anchors(tmp_path / "now.jsonl", 2, temperature=1.5)
+    said = r"before\.jsonl: openai:scripted .* \(temperature=0\.5 [^,]*, now temperature=1\.5 .*no drift"
+    with pytest.raises(DataError, match=said):
+        drift(now, NAME, tmp_path / "before.jsonl", seed=0)
+    old = [{key: value for key, value in row.items() if key != "settings"} for row in before]
+    (tmp_path / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    with pytest.raises(DataError, match=r"\(None, now temperature=1\.5"):
+        drift(now, NAME, tmp_path / "old.jsonl", seed=0)
+
+
+def test_another_served_model_is_the_drift_of_interest(tmp_path: Path) -> None:
+    before = judge_anchors(tmp_path / "before.jsonl", 3)
+    now = [row | {"served_model": "gpt-4o-2024-11-20"} for row in judge_anchors(tmp_path / "now.jsonl", 2)]
+    dated = "".join(json.dumps(row | {"served_model": "gpt-4o-2024-08-06"}) + "\n" for row in before)
+    (tmp_path / "before.jsonl").write_text(dated)
+    found = drift(now, NAME, tmp_path / "before.jsonl", seed=0)
+    assert found is not None
+    assert found["shift"]["mean"] == -1
+
+
 def test_without_a_baseline_there_is_no_shift_and_without_verdicts_nothing(tmp_path: Path) -> None:
     rows = judge_anchors(tmp_path / "now.jsonl", 3)
     found = drift(rows, NAME, None, seed=0)
@@ -72,7 +94,8 @@ def test_a_baseline_of_another_judge_wording_or_kind_is_one_sentence(tmp_path: P
         other.write_text("".join(json.dumps(row | changes) + "\n" for row in rows))
         with pytest.raises(DataError, match=r"other.jsonl: holds no verdict of openai:scripted"):
             drift(rows, NAME, other, seed=0)
-    for text in ("{broken", '{"id": 1}', "[1]"):
+    older = json.dumps({key: value for key, value in rows[0].items() if key != "repeat"})
+    for text in ("{broken", '{"id": 1}', "[1]", older):
         (tmp_path / "broken.jsonl").write_text(text + "\n")
         with pytest.raises(DataError, match=r"judge.baseline=.*broken.jsonl is no anchors.jsonl"):
             drift(rows, NAME, tmp_path / "broken.jsonl", seed=0)
