@@ -192,7 +192,7 @@ def _summarise(
         for name, judge in judges.items()
         if (found := drift(files["anchors"].rows, name, Path(judge.baseline) if judge.baseline else None, config.seed))
     }
-    results["benchmarks"][benchmark.name]["validation"] = known_agreement(Path(config.validate.run_dir), list(judges))
+    results["benchmarks"][benchmark.name]["validation"] = known_agreement(Path(config.validate.run_dir), judges)
     write_jsonl(run_dir / "scores.jsonl", scores)
     write_json(run_dir / "results.json", results)
     return results

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -22,14 +23,16 @@ from reer.manifest import write_json, write_manifest
 from reer.types import FORMAT_VERSION
 
 from .agreement import agreement
-from .ask import calls_of, judge_answers, settled
+from .ask import VERDICT_FIELDS, Cell, calls_of, judge_answers, settings_of, settled
 from .items import Item
 from .judge import build_judge, judges_of
+from .plan import DRY_RUN, judging
 from .ratings import Ratings, read_ratings
 from .rubric import WORDING
-from .store import Row, Rows
+from .store import Row, Rows, peek
+from .summary import counts
 
-RESULT = "validation.json"
+RESULT, VERDICTS = "validation.json", "verdicts.jsonl"
 
 
 def validate(config: EvaluationConfig) -> int:
@@ -44,11 +47,11 @@ def validate(config: EvaluationConfig) -> int:
     ratings = read_ratings(path, rubric).first(asked.limit)
     judges = judges_of(config.judge)
     if config.dry_run:
-        print(_planned(ratings, judges))
+        print(_planned(ratings, judges, config))
         return DONE
     run_dir = _open(config)
     items, texts = _items(ratings), _texts(ratings)
-    with Rows(run_dir / "verdicts.jsonl") as verdicts:
+    with Rows(run_dir / VERDICTS, VERDICT_FIELDS) as verdicts:
         undone = asyncio.run(_judge(items, texts, verdicts, judges, config))
         stood = settled(verdicts.rows, texts)
     write_manifest(
@@ -78,7 +81,7 @@ def _open(config: EvaluationConfig) -> Path:
         executor=config.executor,
         validate=config.validate,
     )
-    stored = Path(own.run_dir) / "verdicts.jsonl"
+    stored = Path(own.run_dir) / VERDICTS
     return open_run_dir(own, begun=stored.exists() and stored.stat().st_size > 0, free=("judge",))
 
 
@@ -111,16 +114,20 @@ async def _judge(
 
 def _result(
     ratings: Ratings,
-    verdicts: Mapping[tuple[str, str, int, str | None], Row],
+    verdicts: Mapping[Cell, Row],
     judges: Mapping[str, ModelJudgeConfig],
     seed: int,
 ) -> dict[str, Any]:
     """The content of validation.json."""
     found: dict[str, Any] = {}
-    for judge in judges:
-        own = [row for (name, *_), row in verdicts.items() if name == judge]
-        failures = Counter(row["status"] for row in own if row["status"] != "ok")
-        found[judge] = agreement(ratings, _scores(own), seed) | {"failures": dict(sorted(failures.items()))}
+    for name, judge in judges.items():
+        asked = [verdicts.get(cell) for cell in _cells(ratings, name, judge.repeats)]
+        statuses = Counter(row["status"] if row else "not_judged" for row in asked)
+        found[name] = agreement(ratings, _scores([row for row in asked if row]), seed) | {
+            "settings": settings_of(judge),
+            "asked": len(asked),
+            "failures": counts({status: n for status, n in statuses.items() if status != "ok"}),
+        }
     return {
         "data": {
             "name": ratings.name,
@@ -137,6 +144,16 @@ def _result(
     }
 
 
+def _cells(ratings: Ratings, judge: str, repeats: int) -> list[Cell]:
+    """Every verdict that a judge is asked for; a folder may hold repeats beyond those that the config asks for."""
+    return [
+        (judge, text.id, repeat, call.name if call else None)
+        for text in ratings.texts
+        for repeat in range(repeats)
+        for call in calls_of(ratings.rubric)
+    ]
+
+
 def _scores(verdicts: Sequence[Row]) -> dict[tuple[str, str], float]:
     """Mean over a judge's repeats, of every text and criterion that it gave a score to."""
     given: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -147,8 +164,10 @@ def _scores(verdicts: Sequence[Row]) -> dict[tuple[str, str], float]:
     return {unit: fmean(scores) for unit, scores in given.items()}
 
 
-def known_agreement(run_dir: Path, judges: Sequence[str]) -> dict[str, Any]:
+def known_agreement(run_dir: Path, judges: Mapping[str, ModelJudgeConfig]) -> dict[str, Any]:
     """What the validation in a folder says of some judges, in short, to stand beside their scores; else empty.
+
+    What a judge is worth at other settings says nothing of these scores: it is left out, and the user is told.
 
     Raises:
         DataError: its file is broken.
@@ -167,36 +186,55 @@ def known_agreement(run_dir: Path, judges: Sequence[str]) -> dict[str, Any]:
                 "spearman": judge["overall"]["spearman"],
             }
             for name, judge in result["judges"].items()
-            if name in judges
+            if name in judges and _asked_alike(path, name, judge.get("settings"), settings_of(judges[name]))
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
-def _planned(ratings: Ratings, judges: Mapping[str, ModelJudgeConfig]) -> str:
+def _asked_alike(path: Path, judge: str, then: str | None, now: str) -> bool:
+    if then != now:
+        print(
+            f"{path}: {judge} was validated with other settings ({then}, now {now}), so its agreement with people is "
+            "not shown beside its scores"
+        )
+    return then == now
+
+
+def _planned(ratings: Ratings, judges: Mapping[str, ModelJudgeConfig], config: EvaluationConfig) -> str:
+    """The plan as text for the terminal; the frozen anchors have no part in a validation."""
     lines = [f"{len(ratings.texts)} texts of {ratings.name}, {ratings.raters} raters ({ratings.left_out} left out)"]
+    items, texts = _items(ratings), _texts(ratings)
+    stored = peek(Path(config.validate.run_dir) / VERDICTS, VERDICT_FIELDS)
     for name, judge in judges.items():
-        calls = len(ratings.texts) * judge.repeats * len(calls_of(ratings.rubric))
-        lines.append(f"verdicts       {calls:>8,} by {name}, {len(ratings.rubric.criteria)} criteria for each text")
-    return "\n".join([*lines, "(dry run: nothing was run or written)"])
+        lines.append(judging(name, replace(judge, anchors=False), items, texts, stored, config))
+    return "\n".join([*lines, DRY_RUN])
 
 
 def table(result: Row) -> str:
     """The agreement as text for the terminal."""
     data, lines = result["data"], []
+    heads = "".join(f"{head:<22}" for head in ("alpha, people", "alpha, with judge", "Spearman"))
     for judge, found in result["judges"].items():
         lines.append(f"{judge} against {data['raters']} people on {data['texts']} texts of {data['name']}")
-        lines.append(f"  {'':34}{'alpha, people':<22}{'alpha, with judge':<22}{'Spearman':<22}right (commonest)")
+        lines.append(f"  {'':34}{heads}{'n':<7}right (commonest)")
         rows = found["criteria"] | {"all": found["overall"]}
         if found["by_text"]:
             rows["whole texts"] = found["by_text"]
         for name, facts in rows.items():
             shown = "".join(f"{_shown(facts[key]):<22}" for key in ("human_human", "human_judge", "spearman"))
             right = f"{_percent(facts['accuracy'])} ({_percent(facts['commonest'])})" if "accuracy" in facts else ""
-            lines.append(f"  {name[:33]:34}{shown}{right}".rstrip())
-        if found["failures"]:
-            lines.append("  without a verdict: " + ", ".join(f"{k} {n}" for k, n in found["failures"].items()))
+            lines.append(f"  {name[:33]:34}{shown}{facts['n']:<7,}{right}".rstrip())
+        lines += _missing(found)
     return "\n".join(lines)
+
+
+def _missing(found: Row) -> list[str]:
+    failures = found["failures"]
+    if not failures:
+        return []
+    named = ", ".join(f"{status} {n:,}" for status, n in failures.items())
+    return [f"  partial: {sum(failures.values()):,} of {found['asked']:,} verdicts are missing ({named})"]
 
 
 def _shown(estimate: Row) -> str:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from reer.config import (
     FakeBackendConfig,
     LikelihoodJudgeConfig,
     OpenAIJudgeConfig,
+    PriceConfig,
     ValidateConfig,
 )
 from reer.errors import DataError, RunDirError
@@ -67,6 +69,32 @@ def test_it_goes_on_where_it_stopped(data: Path, tmp_path: Path) -> None:
     assert result(folder) == result(whole)
 
 
+def test_a_cap_that_is_reached_leaves_a_part_that_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "validate"
+    capped = OpenAIJudgeConfig(backend=FakeBackendConfig(), repeats=2, max_calls=5)
+    assert run(config(data, folder, capped)) == PARTIAL
+    found, said = result(folder)["judges"]["openai:fake"], capsys.readouterr().out
+    assert found["asked"] == 12
+    assert found["failures"] == {"not_judged": 7}
+    assert "partial: 7 of 12 verdicts are missing (not_judged 7)" in said
+    assert re.search(r"^  all .* 6$", said, re.M)  # two questions about the three texts that were begun
+    assert run(config(data, folder)) == DONE
+    said = capsys.readouterr().out
+    assert re.search(r"^  all .* 12$", said, re.M)
+    assert "partial" not in said
+
+
+def test_fewer_repeats_are_those_of_a_fresh_run(data: Path, tmp_path: Path) -> None:
+    once = OpenAIJudgeConfig(backend=FakeBackendConfig(), repeats=1)
+    run(config(data, tmp_path / "fresh", once))
+    run(config(data, tmp_path / "validate"))
+    assert result(tmp_path / "validate") != result(tmp_path / "fresh")
+    run(config(data, tmp_path / "validate", once))
+    assert result(tmp_path / "validate") == result(tmp_path / "fresh")
+
+
 def test_other_ratings_are_refused_in_the_same_folder(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "validate"
     run(config(data, folder))
@@ -89,21 +117,49 @@ def test_a_dry_run_only_counts(data: Path, tmp_path: Path, capsys: pytest.Captur
     planned = config(data, tmp_path / "validate")
     planned.dry_run = True
     assert run(planned) == DONE
-    assert "12 by openai:fake, 2 criteria for each text" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "12 calls to openai:fake, 2 criteria each: about" in said
+    assert "no price given" in said
     assert not (tmp_path / "validate").exists()
+
+
+def test_a_dry_run_tells_tokens_and_dollars_of_what_is_missing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(config(data, tmp_path / "validate", limit=2))
+    price = PriceConfig(input=2.5, output=10.0)
+    judge = OpenAIJudgeConfig(backend=FakeBackendConfig(), repeats=2, price=price, anchors=True)
+    planned = config(data, tmp_path / "validate", judge)
+    planned.dry_run = True
+    capsys.readouterr()
+    run(planned)
+    said = capsys.readouterr().out
+    assert "8 calls to openai:fake, 2 criteria each: about" in said
+    assert "1,120 written; about $0.0" in said
+    assert "anchors" not in said
 
 
 def test_the_agreement_goes_with_the_scores(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "validate"
-    assert known_agreement(folder, ["openai:fake"]) == {}
+    assert known_agreement(folder, {"openai:fake": JUDGE}) == {}
     run(config(data, folder))
-    known = known_agreement(folder, ["openai:fake", "openai:other"])
+    known = known_agreement(folder, {"openai:fake": JUDGE, "openai:other": JUDGE})
     assert list(known) == ["openai:fake"]
     assert known["openai:fake"]["name"] == "ratings"
     assert known["openai:fake"]["alpha"] == result(folder)["judges"]["openai:fake"]["overall"]["human_judge"]
     (folder / "validation.json").write_text("{}")
     with pytest.raises(DataError, match=r"validation\.json: cannot be read"):
-        known_agreement(folder, [])
+        known_agreement(folder, {})
+
+
+def test_an_agreement_at_other_settings_does_not_go_with_the_scores(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "validate"
+    run(config(data, folder))
+    other = OpenAIJudgeConfig(backend=FakeBackendConfig(), temperature=1.0)
+    assert known_agreement(folder, {"openai:fake": other}) == {}
+    assert "openai:fake was validated with other settings (temperature=0.5 " in capsys.readouterr().out
 
 
 def test_an_evaluation_of_the_experiment_carries_it(data: Path, tmp_path: Path) -> None:
