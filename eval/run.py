@@ -7,6 +7,7 @@ a model is loaded only when something is missing.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from typing import Any
 from reer.backend import describe
 from reer.backend.fake import FakeTokenizer
 from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
-from reer.errors import ConfigError
+from reer.errors import ConfigError, DataError
 from reer.launch import DONE, PARTIAL, command, open_run_dir
 from reer.layout import Layout, build_layout
 from reer.manifest import write_json, write_jsonl, write_manifest
@@ -27,23 +28,23 @@ from reer.types import Judge
 
 from .anchors import anchor_items, drift
 from .answers import read_answers, take_answers
-from .ask import judge_answers, refuse_unlike
+from .ask import VERDICT_FIELDS, judge_answers, refuse_unlike, settled
 from .benchmarks import load
 from .engines import Engines, refuse_other_weights, replaced
 from .items import Benchmark, Item
-from .judge import build_judge, judges_of
-from .lift import measure_lift
+from .judge import build_judge, judges_of, refuse_missing_keys
+from .lift import LIFT_FIELDS, measure_lift
 from .outputs import training_texts
 from .plan import planned
-from .respond import current_answers, respond
+from .respond import ANSWER_FIELDS, current_answers, respond
 from .rubric import WORDING
 from .store import Row, Rows
 from .summarise import Stored, summarise
 from .table import table
 from .validate import known_agreement, validate
 
-FILES = ("answers", "lift", "verdicts", "anchors")
-"""What the steps store, as run_dir/NAME.jsonl."""
+FILES = {"answers": ANSWER_FIELDS, "lift": LIFT_FIELDS, "verdicts": VERDICT_FIELDS, "anchors": VERDICT_FIELDS}
+"""What the steps store, as run_dir/NAME.jsonl, and what each row of it has at least."""
 ANCHOR_SEED = 0
 """Of every run, so that the anchors are always asked in the same way."""
 Judges = Mapping[str, ModelJudgeConfig]
@@ -69,11 +70,18 @@ def run(config: EvaluationConfig) -> int:
         refuse_other_weights(run_dir, engines.under_test)
     write_jsonl(run_dir / "items.jsonl", map(_described, benchmark.items))
     with ExitStack() as stack:
-        files = {name: stack.enter_context(Rows(run_dir / f"{name}.jsonl")) for name in FILES}
+        files = {name: stack.enter_context(Rows(run_dir / f"{name}.jsonl", FILES[name])) for name in FILES}
         before = {name: len(rows.rows) for name, rows in files.items()}
         broken = [*benchmark.quarantined, *_take(files["answers"], benchmark, config)]
+        answers = current_answers(files["answers"].rows, benchmark.items)
+        if not answers and not answering:
+            raise DataError(f"{run_dir} holds no answers: take steps=[respond] first, or give answers=FILE")
+        if engines and "judge" in config.steps and len(answers) < len(benchmark.items):
+            refuse_missing_keys(judges)  # before hours of answering, not after
         failed = asyncio.run(_fill(files, benchmark, judges, config, engines))
-    quarantine = failed + [{"status": "quarantined", **asdict(row)} for row in broken]
+    quarantine = (
+        failed + _unusable(files, benchmark, judges) + [{"status": "quarantined", **asdict(row)} for row in broken]
+    )
     write_jsonl(run_dir / "quarantine.jsonl", quarantine)
     worked = any(len(rows.rows) > before[name] for name, rows in files.items())
     if worked or not (run_dir / "manifest.json").exists():
@@ -120,6 +128,21 @@ async def _fill(
         {"status": "failed", "step": step, "id": id_, "reason": reason}
         for step, reasons in failed.items()
         for id_, reason in reasons.items()
+    ]
+
+
+def _unusable(files: Files, benchmark: Benchmark, judges: Judges) -> list[Row]:
+    """Verdicts that ended without a score, as rows for the quarantine; says the commonest reason of each kind."""
+    answers = current_answers(files["answers"].rows, benchmark.items)
+    rows = [row for row in settled(files["verdicts"].rows, answers).values() if row["judge"] in judges]
+    failed = [row for row in rows if row["status"] != "ok"]
+    for judge, status in sorted({(row["judge"], row["status"]) for row in failed}):
+        reasons = Counter(row["detail"] for row in failed if (row["judge"], row["status"]) == (judge, status))
+        [(reason, _)] = reasons.most_common(1)
+        print(f"{reasons.total()} verdicts of {judge} ended in {status}: {reason}")
+    return [
+        {"status": row["status"], "step": f"judge {row['judge']}", "id": row["id"], "reason": row["detail"]}
+        for row in failed
     ]
 
 
