@@ -3,7 +3,7 @@
 Knows results; knows nothing of HTML or figures. Samples are seeded: the same folders give the same page.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -99,12 +99,15 @@ def _cell(label: str, evaluation: Evaluation | None, key: Key, about: Row) -> Vi
 
 
 def _criterion(asked: Row, given: Sequence[View]) -> View:
-    """One criterion of one answer: the mean of its verdicts, and each of them."""
-    scores = [verdict["score"] for verdict in given if verdict["score"] is not None]
+    """One criterion of one answer: each of its verdicts, and the mean, in which judges count the same as in scores."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for verdict in given:
+        if verdict["score"] is not None:
+            scores[verdict["judge"]].append(verdict["score"])
     return {
         "title": asked.get("title"),
         "question": asked.get("question"),
-        "mean": fmean(scores) if scores else None,
+        "mean": fmean(map(fmean, scores.values())) if scores else None,
         "verdicts": given,
         "reasons": [verdict for verdict in given if verdict["reason"]],
     }

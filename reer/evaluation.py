@@ -115,7 +115,7 @@ def _figures(name: str, labels: Sequence[str], results: Sequence[Row], tables: S
         for index, label in enumerate(labels)
     }
     if any(models.values()):
-        scale = _scale(rows, results)
+        scale = _scale(results)
         figures["dots"] = score_plots.dimensions(name, models, scale)
         shown = {label: scores for label, scores in models.items() if scores}
         axes = [row for row, _ in rows if all(row in scores for scores in shown.values())]
@@ -151,10 +151,9 @@ def _pair(name: str, labels: Sequence[str], pair: Row) -> Row:
     }
 
 
-def _scale(rows: Sequence[tuple[str, Sequence[Any]]], results: Sequence[Row]) -> tuple[float, float] | None:
-    """Bounds that the raw scores of a table can take."""
-    own = [cell.get("scale") for _, cells in rows for cell in cells if isinstance(cell, Mapping)]
-    given = [scale for scale in (*own, *(result.get("scale") for result in results)) if scale]
+def _scale(results: Sequence[Row]) -> tuple[float, float] | None:
+    """Bounds that scores can take: overall, of a criterion, of a group."""
+    given = [scale for result in results if (scale := result.get("scale"))]
     return (float(given[0]["low"]), float(given[0]["high"])) if given else None
 
 

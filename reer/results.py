@@ -7,7 +7,7 @@ empty result, a broken one is the user's error. NLL is in nats per answer token.
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,14 @@ class Evaluation:
     items: Mapping[str, Row]
     answers: Mapping[Key, Row]
     verdicts: Mapping[str, list[Row]]
+    """Those that the scores are made of."""
     scores: Mapping[str, Row]
     lifts: Mapping[str, Row]
 
     @property
     def result(self) -> Row:
         """What results.json says of the benchmark."""
-        found = (self.run.summary.get("benchmarks") or {}).get(self.benchmark)
-        return found if isinstance(found, dict) else {}
+        return _result(self.run, self.benchmark)
 
     @property
     def scores_hash(self) -> str:
@@ -104,16 +104,22 @@ class Evaluation:
         return digest([[name, row.get("overall"), row.get("scores")] for name, row in self.scores.items()])[:16]
 
     def verdicts_of(self, key: Key) -> list[Row]:
-        """The verdicts that stand for one answer; one that names no epoch belongs to all of them."""
-        _, name, epoch = key
-        if not self.answers.get(key, {}).get("answer"):
+        """The verdicts that one answer's score is made of."""
+        answer = self.answers.get(key, {})
+        if not answer.get("answer"):
             return []
-        return [row for row in self.verdicts.get(name, []) if row.get("epoch", epoch) == epoch]
+        judged = judged_hash(answer)
+        return [row for row in self.verdicts.get(key[1], []) if row.get("judged") == judged]
 
     def score(self, key: Key) -> float | None:
         """Score of one answer on the benchmark's scale; None where there is none."""
         overall = self.scores.get(key[1], {}).get("overall")
         return float(overall) if isinstance(overall, int | float) else None
+
+
+def judged_hash(answer: Row) -> str:
+    """What verdicts.jsonl calls the texts that a verdict was given on."""
+    return digest(answer.get("prompt"), answer.get("answer"))[:16]
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
@@ -215,30 +221,44 @@ def distinct_labels(named: Sequence[tuple[str, str, Path]]) -> list[str]:
 def _read_evaluation(run: Run) -> Evaluation:
     answers = {(str(row.get("benchmark") or ""), str(row.get("id")), row.get("epoch") or 0): row
                for row in run.rows("answers.jsonl")}  # fmt: skip
-    attempts: dict[str, list[Row]] = defaultdict(list)
-    for row in run.rows("verdicts.jsonl"):
-        attempts[str(row.get("id"))].append(row)
     items, scores, lifts = (
         {str(row.get("id")): row for row in run.rows(name)} for name in ("items.jsonl", "scores.jsonl", "lift.jsonl")
     )
     named = run.summary.get("model") or next((row.get("model") for row in answers.values()), None)
     benchmark = next(iter(run.summary.get("benchmarks") or ()), None) or next((key[0] for key in answers), "")
-    verdicts = {name: _settled(rows) for name, rows in attempts.items()}
+    verdicts = _standing(run.rows("verdicts.jsonl"), answers, _result(run, benchmark))
     return Evaluation(str(named or run.path.name), benchmark, run, items, answers, verdicts, scores, lifts)
 
 
-def _settled(attempts: list[Row]) -> list[Row]:
-    """What stands of all judge attempts at one prompt: the first that went well, else the last failure.
+def _result(run: Run, benchmark: str) -> Row:
+    found = (run.summary.get("benchmarks") or {}).get(benchmark)
+    return found if isinstance(found, dict) else {}
 
-    Attempts at another answer, or by another wording of the rubric, than the latest attempt's are void.
+
+def _standing(attempts: Iterable[Row], answers: Mapping[Key, Row], result: Row) -> dict[str, list[Row]]:
+    """The verdicts that a result is made of, by prompt: of several attempts the first that went well, else the last.
+
+    A folder may hold more: on answers that are replaced by now, by judges that were asked before, of more repeats.
     """
-    latest = [attempts[-1].get(name) for name in ("judged", "rubric")]
-    found: dict[tuple[Any, ...], Row] = {}
+    current = {(key[1], judged_hash(answer)) for key, answer in answers.items()}
+    found: dict[str, dict[tuple[Any, ...], Row]] = defaultdict(dict)
     for row in attempts:
-        key = tuple(row.get(name) for name in ("judge", "repeat", "criterion", "epoch"))
-        if [row.get(name) for name in ("judged", "rubric")] == latest and found.get(key, {}).get("status") != "ok":
-            found[key] = row
-    return list(found.values())
+        name = str(row.get("id"))
+        if (name, row.get("judged")) not in current or not _asked(row, result):
+            continue
+        cell = tuple(row.get(part) for part in ("judge", "repeat", "criterion", "judged"))
+        if found[name].get(cell, {}).get("status") != "ok":
+            found[name][cell] = row
+    return {name: list(cells.values()) for name, cells in found.items()}
+
+
+def _asked(verdict: Row, result: Row) -> bool:
+    """Whether a result counts this judge and this repeat; as long as there is no result, all count."""
+    if not result:
+        return True
+    judge = (result.get("by_judge") or {}).get(verdict.get("judge")) or {}
+    repeats: int = judge.get("repeats", 0)
+    return (verdict.get("repeat") or 0) < repeats
 
 
 def _json(path: Path) -> Row:

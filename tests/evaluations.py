@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from eval.ask import judged_hash
+
 Row = dict[str, Any]
 
 CRITERIA = {
@@ -56,8 +58,11 @@ def write_evaluation(
     for row in rows[len(rows) - failed :]:
         row["overall"], row["scores"] = None, dict.fromkeys(row["scores"])
     write_rows(folder / "items.jsonl", [_item(row, benchmark) for row in rows])
-    write_rows(folder / "answers.jsonl", [_answer(row, model, benchmark, text) for row in rows])
-    write_rows(folder / "verdicts.jsonl", [v for row in rows for v in _verdicts(row, model, benchmark, judges, text)])
+    answers = [_answer(row, model, benchmark, text) for row in rows]
+    write_rows(folder / "answers.jsonl", answers)
+    judged = [v for row, answer in zip(rows, answers, strict=True) for v in _verdicts(row, answer, judges)]
+    write_rows(folder / "verdicts.jsonl", judged)
+    rows = [_on_the_scale_of_overall(row, benchmark) for row in rows]
     write_rows(folder / "scores.jsonl", rows)
     nll = {"base": 3.5, "model": 3.5 - shift, "model_with_thinking": 3.4 - shift}
     if benchmark == "reasoning":
@@ -89,6 +94,16 @@ def _prompt(name: str, n: int, benchmark: str, shift: float, rng: random.Random,
             "scores": scores, "by_judge": by_judge}  # fmt: skip
 
 
+def _on_the_scale_of_overall(row: Row, benchmark: str) -> Row:
+    """A row of scores.jsonl, where judges' own scores are points of the benchmark."""
+
+    def points(scores: Row) -> Row:
+        return {name: None if score is None else _points(score, benchmark) for name, score in scores.items()}
+
+    views = {judge: view | {"scores": points(view["scores"])} for judge, view in row["by_judge"].items()}
+    return row | {"scores": points(row["scores"]), "by_judge": views}
+
+
 def _points(score: float, benchmark: str) -> float:
     (low, high), (bottom, top) = SCALE[benchmark], OVERALL[benchmark]
     return bottom + (score - low) / (high - low) * (top - bottom)
@@ -109,10 +124,10 @@ def _answer(row: Row, model: str, benchmark: str, text: str) -> Row:
             "words": row["words"], "well_formed": True, "loop": False}  # fmt: skip
 
 
-def _verdicts(row: Row, model: str, benchmark: str, judges: Sequence[str], text: str) -> list[Row]:
-    named = {"model": model, "id": row["id"], "benchmark": benchmark, "criterion": None, "rubric": "r1",
-             "judged": "j1", "usage": {}, "detail": ""}  # fmt: skip
-    reasons = dict.fromkeys(row["scores"], f"It holds. {text[:300]}")
+def _verdicts(row: Row, answer: Row, judges: Sequence[str]) -> list[Row]:
+    named = {"model": answer["model"], "id": row["id"], "benchmark": answer["benchmark"], "criterion": None,
+             "rubric": "r1", "judged": judged_hash(answer), "usage": {}, "detail": ""}  # fmt: skip
+    reasons = dict.fromkeys(row["scores"], f"It holds. {answer['answer'][:300]}")
     good = {"status": "ok", "scores": row["scores"], "reasons": reasons}
     bad = {"status": "parse_failed", "scores": {}, "reasons": {}}
     return [
@@ -134,14 +149,14 @@ def estimate(values: Sequence[float], n: int, low: float, high: float) -> Row:
 
 
 def _result(rows: Sequence[Row], benchmark: str, judges: Sequence[str], failed: int) -> Row:
-    n, (low, high), (bottom, top) = len(rows), SCALE[benchmark], OVERALL[benchmark]
+    n, (bottom, top) = len(rows), OVERALL[benchmark]
     complete = [row for row in rows if row["overall"] is not None]
     shared = CRITERIA[benchmark] if benchmark in ("reasoning", "longbench_write") else ()
     scores = {}
     for name in shared:
         given = [row["scores"][name] for row in complete if row["scores"][name] is not None]
         applicable = n - sum(row["scores"][name] is None for row in rows)
-        scores[name] = estimate(given, applicable, low, high) | {"n": n, "scale": {"low": low, "high": high}}
+        scores[name] = estimate(given, applicable, bottom, top) | {"n": n}
     if "factual_grounding" in scores:
         scores["factual_grounding"]["not_applicable"] = sum(row["scores"]["factual_grounding"] is None for row in rows)
     groups: dict[str, Row] = {}
@@ -170,7 +185,7 @@ def _result(rows: Sequence[Row], benchmark: str, judges: Sequence[str], failed: 
         "judges": list(judges),
         "by_judge": dict.fromkeys(judges, alone),
         "agreement": {"overall": agreement} if len(judges) > 1 else None,
-        "length": {"spearman": 0.12, "n": n, "adjusted": overall["mean"]},
+        "length": {"spearman": 0.12, "n": n, "per_doubling": -0.34},
         "histograms": {"overall": {"edges": edges, "counts": counts}},
         "cost": {judge: {"calls": 2 * n, "cached": 0, "input_tokens": 900 * n, "cached_input_tokens": 0,
                          "output_tokens": 120 * n, "dollars": None, "price": None} for judge in judges},

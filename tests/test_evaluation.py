@@ -49,6 +49,10 @@ def evaluated(root: Path, **options: Any) -> list[Path]:
     return [root / "evaluate-base", root / "evaluate-tuned"]
 
 
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def compared(root: Path, folders: list[Path]) -> None:
     comparison = compare(read_evaluations(read_runs(folders)), seed=0)
     (root / "comparison.json").write_text(json.dumps(comparison))
@@ -74,6 +78,7 @@ def test_every_benchmark_has_scores_with_interval_and_count(tmp_path: Path) -> N
     assert "Judged by likelihood:smollm2, openai:gpt-4o" in said
     assert "Agreement of the judges Krippendorff’s α; Spearman 0.41" in said
     assert "2 repeats, SD between them 0.12" in said
+    assert "what a doubling of the words goes with 0.12 −0.34 per doubling" in said
     assert "Open-ended QA" in said
 
 
@@ -162,6 +167,48 @@ def test_of_several_attempts_the_first_that_went_well_stands(tmp_path: Path) -> 
     said = page_of(folder).said
     assert "4.75" in said
     assert "truncated" not in said
+
+
+def scored(verdict: dict[str, Any], score: float, **changes: Any) -> dict[str, Any]:
+    """The verdict with another score on every criterion, named in its reasons."""
+    said = dict.fromkeys(verdict["scores"], f"Worth {score}.")
+    return verdict | {"scores": dict.fromkeys(said, score), "reasons": said} | changes
+
+
+@pytest.mark.parametrize("void", [{"judge": "openai:former"}, {"repeat": 2}, {"judged": "the answer before"}])
+def test_verdicts_that_made_no_score_are_not_shown(tmp_path: Path, void: dict[str, Any]) -> None:
+    folder = write_evaluation(tmp_path / "base", n=1)
+    verdict, _ = rows_of(folder / "verdicts.jsonl")
+    kept = [scored(verdict, 3.25), scored(verdict, 3.75, repeat=1)]
+    write_rows(folder / "verdicts.jsonl", [*kept, scored(verdict, 5.0, **void)])
+    said = page_of(folder).said
+    assert "Logical consistency does it meet logical_consistency? 3.25 Worth 3.25." in said
+    assert "3.75 Worth 3.75. likelihood:smollm2, 2 3.50" in said
+    assert "Worth 5.0." not in said
+
+
+def test_a_replaced_answer_shows_nothing_that_was_said_of_the_former_one(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "base", n=1)
+    write_rows(folder / "answers.jsonl", [rows_of(folder / "answers.jsonl")[0] | {"answer": "Another text."}])
+    said = page_of(folder).said
+    assert "Another text. No score from a judge." in said
+    assert "It holds." not in said
+
+
+def test_before_there_are_results_every_verdict_on_the_answer_is_shown(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "base", n=1)
+    verdict, _ = rows_of(folder / "verdicts.jsonl")
+    write_rows(folder / "verdicts.jsonl", [verdict, scored(verdict, 5.0, judge="openai:new")])
+    (folder / "results.json").unlink()
+    assert "5 Worth 5.0. openai:new, 1" in page_of(folder).said
+
+
+def test_judges_count_the_same_in_a_criterion_however_many_verdicts_are_usable(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "base", n=1, judges=JUDGES)
+    first, second, other, last = rows_of(folder / "verdicts.jsonl")
+    failed = last | {"status": "truncated", "scores": {}, "reasons": {}}
+    write_rows(folder / "verdicts.jsonl", [scored(first, 2.0), scored(second, 2.0), scored(other, 4.0), failed])
+    assert "4 Worth 4.0. openai:gpt-4o, 1 3.00" in page_of(folder).said
 
 
 def test_two_models_of_one_name_stay_apart(tmp_path: Path) -> None:
