@@ -98,7 +98,7 @@ def load(config: BenchmarkConfig) -> Benchmark:
     source = Source(version="shipped" if path is None else "own", files={pairs.path.name: sha256(pairs.path)})
     scores = [rubric.points(score) for criterion in rubric.criteria for score in criterion.scale]
     bounds = min(scores), max(scores)
-    return make_benchmark(config, items, source, bounds, pairs.quarantined, facet="")
+    return make_benchmark(config, items, source, bounds, pairs.quarantined, facet="domain")
 
 
 def _item(example: Example, rubric: Rubric) -> Item:

@@ -1,5 +1,6 @@
 """What all benchmarks have in common: pins, samples, what a file on disk is called."""
 
+import json
 import re
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def test_the_sample_loads_whole(name: str) -> None:
     limited = load(BenchmarkConfig(name=name, path="sample", limit=3))
     assert len(limited.items) == 3
     assert (limited.known, limited.version) == (benchmark.known, benchmark.version)
+
+
+def test_a_limit_spreads_reasoning_over_its_domains(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    domains = ("fable", "fable", "fable", "essay", None, "memoir")
+    rows = [{"id": str(n), "query": "Write.", "answer": "So.", "domain": domain} for n, domain in enumerate(domains)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    limited = load(BenchmarkConfig(path=str(path), limit=4))
+    assert [item.groups.get("domain") for item in limited.items] == ["fable", "essay", None, "memoir"]
 
 
 def test_bytes_that_are_not_the_published_ones_are_called_so(tmp_path: Path) -> None:
