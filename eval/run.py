@@ -73,15 +73,10 @@ def run(config: EvaluationConfig) -> int:
         files = {name: stack.enter_context(Rows(run_dir / f"{name}.jsonl", FILES[name])) for name in FILES}
         before = {name: len(rows.rows) for name, rows in files.items()}
         broken = [*benchmark.quarantined, *_take(files["answers"], benchmark, config)]
-        answers = current_answers(files["answers"].rows, benchmark.items)
-        if not answers and not answering:
-            raise DataError(f"{run_dir} holds no answers: take steps=[respond] first, or give answers=FILE")
-        if engines and "judge" in config.steps and len(answers) < len(benchmark.items):
-            refuse_missing_keys(judges)  # before hours of answering, not after
+        _refuse_early(files["answers"], benchmark, judges, config)
         failed = asyncio.run(_fill(files, benchmark, judges, config, engines))
-    quarantine = (
-        failed + _unusable(files, benchmark, judges) + [{"status": "quarantined", **asdict(row)} for row in broken]
-    )
+    quarantine = [{"status": "quarantined", **asdict(row)} for row in broken]
+    quarantine += failed + _unusable(files, benchmark, judges)
     write_jsonl(run_dir / "quarantine.jsonl", quarantine)
     worked = any(len(rows.rows) > before[name] for name, rows in files.items())
     if worked or not (run_dir / "manifest.json").exists():
@@ -104,6 +99,18 @@ def _take(answers: Rows, benchmark: Benchmark, config: EvaluationConfig) -> list
         first = given.quarantined[0]
         print(f"{len(given.quarantined)} rows of {given.path} are broken (row {first.row}: {first.reason})")
     return given.quarantined
+
+
+def _refuse_early(answers: Rows, benchmark: Benchmark, judges: Judges, config: EvaluationConfig) -> None:
+    """Raises: DataError, ConfigError: what a step would only notice after those before it, hours later perhaps."""
+    missing = len(benchmark.items) - len(current_answers(answers.rows, benchmark.items))
+    if config.answers or "respond" not in config.steps:
+        if missing == len(benchmark.items):
+            raise DataError(
+                f"{answers.path.parent} holds no answers: take steps=[respond] first, or give answers=FILE"
+            )
+    elif missing and "judge" in config.steps:
+        refuse_missing_keys(judges)
 
 
 def _parser(config: EvaluationConfig) -> Layout:
