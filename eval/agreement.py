@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ratings import Ratings
-from .statistics import AGREEMENT_DRAWS, Estimate, Scale, alpha_of, bootstrap, on_grid, spearman_of
+from .statistics import AGREEMENT_DRAWS, Estimate, Scale, alpha_of, bootstrap, spearman_of
 
 Unit = tuple[str, str]
 """Text and criterion."""
@@ -69,7 +69,7 @@ def _alphas(people: Columns, judge: Columns, level: Scale, seed: int) -> dict[st
         if not parts:
             return Estimate(None, None, None, 0)
         ends = np.cumsum([part.shape[1] for part in parts])[:-1]
-        columns = np.split(on_grid(np.hstack(parts)), ends, axis=1)
+        columns = np.split(np.hstack(parts), ends, axis=1)
         return _drawn(len(parts), lambda chosen: alpha_of(np.hstack([columns[n] for n in chosen]), level), seed)
 
     paired = [_paired(table, said) for table, said in zip(people, judge, strict=True)]

@@ -1,7 +1,7 @@
 """Estimates with their uncertainty, agreement between raters, and the pull of length. Knows numbers only.
 
 The unit that is drawn is always the prompt: repeats, judges and criteria of one prompt are not independent.
-Resampling and rank statistics are scipy's, Krippendorff's alpha is the `krippendorff` package's.
+Resampling and rank statistics are scipy's, Krippendorff's alpha is the `krippendorff` package's but for real numbers.
 """
 
 import math
@@ -17,8 +17,6 @@ DRAWS = 2000
 LEVEL = 0.95
 AGREEMENT_DRAWS = 500
 """Draws for the interval of an agreement, which is dearer than a mean."""
-GRID = 21
-"""Distinct values that an agreement is computed on at most; finer ratings are put on an even grid."""
 BATCH = 2_000_000
 """Numbers drawn at once: bounds memory, changes no result."""
 
@@ -168,30 +166,22 @@ def krippendorff_alpha(ratings: Sequence[Sequence[float | None]], level: Scale) 
 
     None where no unit has two ratings, or all ratings are the same.
     """
-    value = alpha_of(on_grid(ratings), level)
+    value = alpha_of(as_table(ratings), level)
     return None if math.isnan(value) else value
 
 
 def alpha_estimate(ratings: Sequence[Sequence[float | None]], level: Scale, seed: int) -> Estimate:
     """Krippendorff's alpha with its bootstrap interval over units. `ratings` is (raters, units)."""
-    data = on_grid(ratings)
+    data = as_table(ratings)
     rated = np.flatnonzero((~np.isnan(data)).sum(axis=0) > 1)
     kept = data[:, rated]
     return bootstrap(len(rated), lambda chosen: alpha_of(kept[:, chosen], level), seed, AGREEMENT_DRAWS)
 
 
-def on_grid(ratings: Sequence[Sequence[float | None]] | Floats) -> Floats:
-    """(raters, units) as an array, missing ratings NaN; more than `GRID` distinct values are rounded to an even grid.
-
-    The package compares all values with all others for every unit, which real-valued scores would make endless.
-    """
+def as_table(ratings: Sequence[Sequence[float | None]]) -> Floats:
+    """(raters, units) as an array, missing ratings NaN."""
     data = np.asarray([[math.nan if x is None else x for x in row] for row in ratings], dtype=np.float64)
-    data = data.reshape(len(ratings), -1)
-    known = np.unique(data[~np.isnan(data)])
-    if len(known) <= GRID:
-        return data
-    step = (known[-1] - known[0]) / (GRID - 1)
-    return np.asarray(known[0] + np.round((data - known[0]) / step) * step)
+    return data.reshape(len(ratings), -1)
 
 
 def alpha_of(data: Floats, level: Scale) -> float:
@@ -201,7 +191,20 @@ def alpha_of(data: Floats, level: Scale) -> float:
     pairable = data[:, (~np.isnan(data)).sum(axis=0) > 1]
     if len(np.unique(pairable[~np.isnan(pairable)])) < 2:
         return math.nan
+    if level == "interval":
+        return _interval_alpha(pairable)
     return float(krippendorff.alpha(reliability_data=pairable, level_of_measurement=level))
+
+
+def _interval_alpha(data: Floats) -> float:
+    """1 less the mean squared difference within units over that between all ratings; every unit has two or more.
+
+    Of sums of squares: the package compares all values with all others, which real-valued scores would make endless.
+    """
+    centred = data - np.nanmean(data)
+    n, sums, squares = (~np.isnan(data)).sum(axis=0), np.nansum(centred, axis=0), np.nansum(centred**2, axis=0)
+    within = ((n * squares - sums**2) / (n - 1)).sum()
+    return float(1 - within * (n.sum() - 1) / (n.sum() * squares.sum() - sums.sum() ** 2))
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:

@@ -15,7 +15,6 @@ from eval.statistics import (
     kendall_tau,
     krippendorff_alpha,
     length_adjusted,
-    on_grid,
     paired_difference,
     spearman,
     spearman_estimate,
@@ -156,15 +155,26 @@ def test_alpha_where_there_is_none() -> None:
     assert found.low < 0.849 < found.high <= 1.0
 
 
-def test_real_valued_ratings_are_compared_on_a_grid() -> None:
-    """Interval alpha in closed form (within over total mean square) against the package on rounded values."""
+def test_interval_alpha_of_real_numbers_is_that_of_all_pairs() -> None:
     rng = np.random.default_rng(1)
-    data = rng.normal(size=60) + rng.normal(scale=0.7, size=(2, 60))
-    within, everything = ((data[0] - data[1]) ** 2).mean(), data.reshape(-1)
-    exact = 1 - within / (2 * everything.var(ddof=1))
-    assert krippendorff_alpha([list(row) for row in data], "interval") == pytest.approx(exact, abs=0.02)
-    assert len(np.unique(on_grid([list(row) for row in data]))) <= 21
-    assert np.isnan(on_grid([[1.0, None]])[0, 1])
+    data = 90 + rng.normal(size=200) + rng.normal(scale=0.7, size=(3, 200))
+    data[0, :50], data[1, 0] = np.nan, 0.0  # missing ratings, and one far from all others
+    units = [column[~np.isnan(column)] for column in data.T]
+    within = sum(((unit[:, None] - unit) ** 2).sum() / (len(unit) - 1) for unit in units)
+    ratings = np.concatenate(units)
+    everything = ((ratings[:, None] - ratings) ** 2).sum() / (len(ratings) - 1)
+    given = [[None if np.isnan(x) else float(x) for x in row] for row in data]
+    assert krippendorff_alpha(given, "interval") == pytest.approx(1 - within / everything, abs=1e-9)
+
+
+def test_interval_alpha_of_whole_numbers_is_the_packages() -> None:
+    import krippendorff
+
+    data = np.random.default_rng(2).integers(1, 6, size=(4, 40)).astype(float)
+    data[0, :7] = data[1:, 9] = np.nan
+    given = [[None if np.isnan(x) else float(x) for x in row] for row in data]
+    package = krippendorff.alpha(reliability_data=data, level_of_measurement="interval")
+    assert krippendorff_alpha(given, "interval") == pytest.approx(package, abs=1e-12)
 
 
 def test_rank_statistics() -> None:
