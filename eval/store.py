@@ -5,7 +5,6 @@ of what the rows mean.
 """
 
 import asyncio
-import fcntl
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from reer.errors import BackendError, DataError, RunDirError
+from reer.errors import BackendError, DataError, RunDirError, UserError
+from reer.launch import hold
 
 Row = dict[str, Any]
 Item = TypeVar("Item")
@@ -36,12 +36,9 @@ class Rows:
         except OSError as error:
             raise RunDirError(f"{path}: cannot be written ({error.strerror or error})") from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(self._file, path)
             self.rows = self._read()
-        except BlockingIOError as error:
-            self._file.close()
-            raise RunDirError(f"{path}: another process is working in this run folder") from error
-        except DataError:
+        except UserError:
             self._file.close()
             raise
 

@@ -6,6 +6,7 @@ quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. Know
 
 import difflib
 import fcntl
+import logging
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import hydra
 from hydra.errors import HydraException
@@ -25,6 +26,8 @@ from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load,
 from reer.errors import RunDirError, UserError
 
 C = TypeVar("C", bound=RunConfig)
+
+log = logging.getLogger(__name__)
 
 DONE, MISTAKE, PARTIAL, INTERRUPTED = 0, 1, 2, 130
 
@@ -114,12 +117,23 @@ def exclusive(run_dir: Path) -> Iterator[None]:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirError(f"run_dir={run_dir} cannot be written: {error.strerror or error}") from error
+    with (run_dir / ".lock").open("w") as file:
+        hold(file, run_dir)
+        yield
+
+
+def hold(file: IO[Any], path: Path) -> None:
+    """Lock an open file until it is closed; where the file system knows no locks, say so and go on.
+
+    Raises:
+        RunDirError: another process holds it.
+    """
     try:
-        with (run_dir / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunDirError(f"{run_dir}: another process is working in this run folder") from error
+        raise RunDirError(f"{path}: another process is working in this run folder") from error
+    except OSError as error:
+        log.warning("%s: no locks here (%s), so see to it that no two commands work in it", path, error.strerror)
 
 
 def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str]) -> None:

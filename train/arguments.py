@@ -78,6 +78,7 @@ def trainer_arguments(
 
     given, cpu = dict(config.trainer.args), on_cpu(config)
     refuse_unknown(given, SFTConfig, "trainer.args")
+    _refuse_losses(given)
     own = {
         "output_dir": str(Path(config.run_dir) / "checkpoints"),
         "completion_only_loss": True,
@@ -91,6 +92,7 @@ def trainer_arguments(
         "per_device_eval_batch_size": 1,  # the mean over batches is then the mean over trajectories
         "eval_packing": False,
         "gradient_accumulation_steps": accumulation(config, amount, rows),
+        "auto_find_batch_size": False,  # the global batch would no longer be what the config says
         "deepspeed": deepspeed_arguments(config.deepspeed, universal=universal),
         "parallelism_config": sequence_parallelism(config),
         "ddp_backend": "gloo" if cpu else None,
@@ -105,16 +107,21 @@ def trainer_arguments(
             f"trainer.args.{taken[0]} is set by the stage itself (from run_dir, seed, model, deepspeed, tracking, "
             f"trainer.global_batch)"
         )
-    _refuse_losses(given)
     defaults = {"logging_first_step": True} | _best_checkpoint(config, amount)
     if (shared := config.deepspeed.sequence_parallel) > 1:
         defaults["pad_to_multiple_of"] = shared
     init = given.pop("model_init_kwargs", None)  # ours to pass on: trl is given a loaded model
     model_arguments(init)
     try:
-        return SFTConfig(**{**defaults, **given, **own})
+        args = SFTConfig(**{**defaults, **given, **own})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"trainer.args: {one_line(error)}") from error
+    if args.load_best_model_at_end and args.eval_strategy == "steps" and args.eval_steps != args.save_steps:
+        raise ConfigError(
+            f"trainer.args.save_steps={args.save_steps:g} has to be that of eval_steps, {args.eval_steps:g}: the best "
+            f"checkpoint could not be taken if it was not saved"
+        )
+    return args
 
 
 def model_arguments(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -159,26 +166,37 @@ def rows_per_step(args: "SFTConfig", config: SftConfig) -> int:
 
 
 def _best_checkpoint(config: SftConfig, amount: Amount) -> dict[str, Any]:
-    """With patience, the checkpoint with the lowest NLL(y|x, z) is the model.
+    """The best checkpoint is that with the lowest NLL(y|x, z); with patience, it becomes the model.
 
     Raises:
-        ConfigError: evaluations are asked for, and nothing is held out to evaluate on.
+        ConfigError: evaluations are asked for, and nothing is held out to evaluate on, or the best is to be that by
+            another measure.
     """
     evaluates = config.trainer.args.get("eval_strategy", "no") != "no"
     if (evaluates or config.trainer.patience) and not amount.held_out:
         raise ConfigError("trainer.args.eval_strategy and trainer.patience need trainer.held_out=N to measure on")
+    if (metric := config.trainer.args.get("metric_for_best_model", BEST)) != BEST:
+        raise ConfigError(f"trainer.args.metric_for_best_model={metric}: the best is that by {BEST}, the answer's NLL")
+    best = {"metric_for_best_model": BEST, "greater_is_better": False} if evaluates else {}
     if not config.trainer.patience:
-        return {}
+        return best
     if not evaluates:
         raise ConfigError("trainer.patience needs trainer.args.eval_strategy=epoch (or steps, with eval_steps)")
-    best = {"load_best_model_at_end": True, "metric_for_best_model": BEST, "greater_is_better": False}
+    best["load_best_model_at_end"] = True
     return best | {"restore_callback_states_from_checkpoint": True}  # how long there was no gain, among them
 
 
 def _refuse_losses(given: dict[str, Any]) -> None:
-    """Raises: ConfigError: a kill could leave no checkpoint, or a run no loss to report."""
+    """Raises: ConfigError: a kill could leave no checkpoint to go on from, or a run no loss to report."""
     if given.get("logging_strategy") == "no":
         raise ConfigError("trainer.args.logging_strategy=no leaves no loss to report: use steps or epoch")
+    if given.get("logging_first_step") is False:
+        raise ConfigError("trainer.args.logging_first_step=false may leave no loss to report: leave it true")
+    if given.get("save_only_model"):
+        raise ConfigError("trainer.args.save_only_model=true saves no optimiser, and no run could go on from it")
+    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        if int(given.get(key, 1)) < 1:
+            raise ConfigError(f"trainer.args.{key}={given[key]}: has to be at least 1")
     if given.get("save_total_limit") == 1:
         raise ConfigError("trainer.args.save_total_limit=1 leaves no checkpoint while the next is written: use 2")
 

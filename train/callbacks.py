@@ -62,10 +62,19 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 
 
 class Complete(TrainerCallback):  # type: ignore[misc]
-    """Marks each checkpoint once every process has written its part of it."""
+    """Marks each checkpoint once every process has written its part of it.
 
-    def __init__(self, facts: dict[str, Any]) -> None:
+    The mark also keeps how many tokens were trained on, which trl counts from 0 in each process.
+    """
+
+    def __init__(self, trainer: "SFTTrainer", facts: dict[str, Any], tokens: int) -> None:
+        """`tokens`: those before the checkpoint that the run goes on from."""
+        self.trainer = trainer
         self.facts = facts
+        self.tokens = tokens
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer._total_train_tokens = self.tokens
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         import torch.distributed as dist
@@ -73,7 +82,7 @@ class Complete(TrainerCallback):  # type: ignore[misc]
         if dist.is_initialized():
             dist.barrier()
         if is_main():
-            facts = {**self.facts, "last": control.should_training_stop}
+            facts = {**self.facts, "last": control.should_training_stop, "tokens": self.trainer._total_train_tokens}
             checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}", facts)
 
 
@@ -175,11 +184,17 @@ class Samples(TrainerCallback):  # type: ignore[misc]
         trainer = self.trainer
         accelerator = trainer.accelerator
         written = []
-        with unwrap_model_for_generation(trainer.model_wrapped, accelerator) as model, torch.no_grad():
+        again = trainer.args.gradient_checkpointing_kwargs  # trl turns checkpointing off and on again
+        with (
+            unwrap_model_for_generation(
+                trainer.model_wrapped, accelerator, gradient_checkpointing_kwargs=again
+            ) as model,
+            torch.no_grad(),
+        ):
             # every process generates equally often, since ZeRO-3 makes a forward a matter of all
             for n in range(0, len(self.prompts), accelerator.num_processes):
                 index = n + accelerator.process_index
-                with torch.random.fork_rng():
+                with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
                     torch.manual_seed(seed_of(seed, "sample", index))
                     text = self._one(model, self.prompts[min(index, len(self.prompts) - 1)])
                 written += [text] if index < len(self.prompts) else []

@@ -66,16 +66,16 @@ def other_processes(checkpoint: Path, config: SftConfig) -> bool:
     return config.deepspeed.config is not None and facts(checkpoint)["processes"] != config.launch.processes
 
 
-def refuse_best(checkpoint: Path, config: SftConfig) -> None:
+def refuse_best(checkpoint: Path, *, best: bool) -> None:
     """The best checkpoint may be one of the other number of processes, which cannot be loaded at the end.
 
     Raises:
-        RunDirError: a run with trainer.patience goes on with another number of processes.
+        RunDirError: a run whose model is to be the best checkpoint goes on with another number of processes.
     """
-    if config.trainer.patience:
+    if best:
         raise RunDirError(
-            f"{checkpoint}: a run with trainer.patience goes on with the launch.processes it was begun with, "
-            f"{facts(checkpoint)['processes']}"
+            f"{checkpoint}: a run whose model is to be its best checkpoint (trainer.patience) goes on with the "
+            f"launch.processes it was begun with, {facts(checkpoint)['processes']}"
         )
 
 

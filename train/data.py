@@ -89,7 +89,7 @@ def refuse_dropped(prepared: Prepared, max_length: int, share: float) -> None:
         needed = sorted(prepared.lengths)[total - math.floor(share * total) - 1]
         raise DataError(
             f"{dropped} of {total} trajectories ({dropped / total:.1%}) exceed {max_length} tokens, more than "
-            f"trainer.max_dropped={share} lets go: give them room (trainer.args.max_length={needed}, "
+            f"trainer.max_dropped={share} lets go: give them room (++trainer.args.max_length={needed}, "
             f"{max(prepared.lengths)} for all) or raise trainer.max_dropped"
         )
 

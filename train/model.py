@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reer.backend.models import ChatTokenizer, explained, locate
-from reer.config import ModelConfig, SftConfig
+from reer.config import ModelConfig, PeftConfig, SftConfig
 
 from .adapters import quantization_arguments
 from .arguments import model_arguments
@@ -67,6 +67,19 @@ def load_for_training(config: SftConfig, dtype: str) -> "PreTrainedModel":
             **({"quantization_config": quantization} if quantization else {}),
             **model_arguments(config.trainer.args.get("model_init_kwargs")),
         )
+
+
+def keep_adapters_precise(trainer: "SFTTrainer", peft: PeftConfig) -> None:
+    """Put qlora's adapters back into float32, as peft keeps those of lora.
+
+    trl holds them in bfloat16, and so would Adam its moments: small updates would be lost. (DeepSpeed keeps float32
+    copies of its own.)
+    """
+    if peft.method != "qlora" or trainer.is_deepspeed_enabled:
+        return
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def save_trained(trainer: "SFTTrainer", folder: Path, dtype: str) -> None:

@@ -19,6 +19,8 @@ from .data import Prepared, count
 from .work import Work
 
 if TYPE_CHECKING:
+    from trl import SFTTrainer
+
     from reer.tracking import Tracker
 
 
@@ -69,12 +71,13 @@ def trained_folder(config: SftConfig) -> str:
     return "weights" if config.peft.method is None else "adapter"
 
 
-def write_training(run_dir: Path, state: Any, facts: dict[str, Any], seconds: float) -> None:
-    """Mark training as ended; `state` is the trainer's, `facts` are processes and rows_per_step.
+def write_training(run_dir: Path, trainer: "SFTTrainer", facts: dict[str, Any], seconds: float) -> None:
+    """Mark training as ended; `facts` are processes and rows_per_step.
 
     `seconds` are those since the run was last started.
     """
-    best = int(state.best_global_step or 0) or None
+    state, chosen = trainer.state, trainer.args.load_best_model_at_end
+    best = int(state.best_global_step or 0) or None if chosen else None
     ended = {"steps": state.global_step, "planned_steps": state.max_steps, "best_step": best}
     write_json(run_dir / "training.json", {**ended, **facts, "seconds": round(seconds, 1)})
 
@@ -92,6 +95,7 @@ def finish(config: SftConfig, work: Work) -> None:
 
     summary.json is written last and marks the run as finished.
     """
+    from .arguments import max_length
     from .card import model_card
     from .measure import measure
     from .model import complete_model
@@ -102,8 +106,9 @@ def finish(config: SftConfig, work: Work) -> None:
     if trained.is_dir():  # else it stands in model/ already: this step was interrupted after it
         complete_model(config, trained, work.layout.tokenizer, folder, work.dtype)  # type: ignore[arg-type]
     device = "auto" if config.model.device.startswith("cuda") else config.model.device  # the others are hidden
+    longest = max(config.model.max_length, max_length(config))
     with runnable(config):
-        nll = measure(folder, work.held_out, config.model.max_length, device) if work.held_out else None
+        nll = measure(folder, work.held_out, longest, device) if work.held_out else None
     summary = summarise(run_dir, work, nll)
     write_text(folder / "README.md", model_card(config, summary, work.training, work.dtype))
     write_json(run_dir / "summary.json", summary)

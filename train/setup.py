@@ -150,9 +150,7 @@ def _setup(config: PlanningConfig, args: "SFTConfig", dtype: str, hidden: int) -
     four_bits = config.peft.method == "qlora"
     trained = BYTES[weights_dtype(config, dtype)]
     if config.peft.method is not None and stage is None:
-        trained = (
-            2 if four_bits else 4
-        )  # trl holds the adapters of a quantised model in bfloat16, peft others in float32
+        trained = 4
     return Setup(
         tokens=args.per_device_train_batch_size * max_length(config) // config.deepspeed.sequence_parallel,
         gpus=config.launch.processes,

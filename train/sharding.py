@@ -4,6 +4,7 @@ Each is read by its owner before anything is started. Knows nothing of trainers.
 """
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reer.config import DeepSpeedConfig, SftConfig, one_line
@@ -81,3 +82,19 @@ def sequence_parallelism(config: SftConfig) -> "ParallelismConfig | None":
         )
     except ValueError as error:
         raise ConfigError(f"deepspeed.sequence_parallel={size}: {one_line(error)}") from error
+
+
+def follow_attention(parallelism: "ParallelismConfig | None", attention: str) -> None:
+    """Divide sequences under the attention that the model was loaded with: DeepSpeed refuses any other.
+
+    It may not be the one asked for: without flash-attn, transformers takes a kernel from the hub and its name.
+
+    Raises:
+        ConfigError: accelerate refuses it.
+    """
+    if parallelism is None:
+        return
+    try:
+        parallelism.sp_handler = replace(parallelism.sp_handler, sp_attn_implementation=attention)
+    except ValueError as error:
+        raise ConfigError(f"deepspeed.sequence_parallel={parallelism.sp_size}: {one_line(error)}") from error

@@ -39,38 +39,39 @@ def train(config: SftConfig, work: Work) -> None:
         ModelError: the memory does not suffice.
     """
     import torch
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from .callbacks import Complete, NoMoreSteps, StepsApart
     from .model import save_trained
 
     started, run_dir = time.monotonic(), Path(config.run_dir)
     checkpoint = checkpoints.newest(run_dir / "checkpoints")
+    left = checkpoints.facts(checkpoint) if checkpoint else {}
     universal = checkpoint is not None and checkpoints.other_processes(checkpoint, config)
-    if checkpoint is not None and universal:
-        checkpoints.refuse_best(checkpoint, config)
     join_processes(config)
-    rows = checkpoints.facts(checkpoint)["rows_per_step"] if checkpoint else None
-    args = trainer_arguments(config, work.dtype, work.amount, universal=universal, rows=rows)
+    args = trainer_arguments(config, work.dtype, work.amount, universal=universal, rows=left.get("rows_per_step"))
     facts = {"processes": config.launch.processes, "rows_per_step": rows_per_step(args, config)}
     if checkpoint is not None:
         checkpoints.refuse_other_batch(checkpoint, facts["rows_per_step"])
     if checkpoint is not None and universal:
+        checkpoints.refuse_best(checkpoint, best=args.load_best_model_at_end)
         with args.main_process_first(local=False):
             checkpoints.convert(checkpoint)
     with runnable(config):
         trainer = build_trainer(config, work, args)
-    trainer.add_callback(Complete(facts))
+    trainer.add_callback(Complete(trainer, facts, left.get("tokens", 0)))
     if universal:
         trainer.add_callback(StepsApart(trainer))
-    if checkpoint is not None and checkpoints.facts(checkpoint)["last"]:
+    if left.get("last"):
         trainer.add_callback(NoMoreSteps(trainer))
     with tracked(config, trainer), runnable(config):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_trained(trainer, run_dir / trained_folder(config), work.dtype)
     if is_main():
-        write_training(run_dir, trainer.state, facts, time.monotonic() - started)
+        write_training(run_dir, trainer, facts, time.monotonic() - started)
     trainer.accelerator.free_memory()
     trainer.accelerator.end_training()
+    unset_hf_deepspeed_config()  # else ZeRO-3 would divide what is loaded next among processes that are gone
     del trainer
     gc.collect()  # its callbacks hold it: the saved model is measured in its place
     if torch.cuda.is_available():
@@ -99,9 +100,11 @@ def build_trainer(config: SftConfig, work: Work, args: "SFTConfig") -> "SFTTrain
     from trl import SFTTrainer
 
     from .callbacks import QuietProgress, StopEarly
-    from .model import load_for_training, weights_dtype
+    from .model import keep_adapters_precise, load_for_training, weights_dtype
     from .packing import PackingProbe, refuse_packing
 
+    if args.activation_offloading and args.use_cpu:
+        raise ConfigError("trainer.args.activation_offloading=true moves activations off a GPU, and there is none")
     end_of_turn = work.layout.tokenizer.end_of_turn
     rows = to_rows(work.training, end_of_turn)
     model = load_for_training(config, weights_dtype(config, work.dtype))
@@ -117,6 +120,7 @@ def build_trainer(config: SftConfig, work: Work, args: "SFTConfig") -> "SFTTrain
             processing_class=work.layout.tokenizer.hf,  # type: ignore[attr-defined]
             peft_config=adapter_arguments(config.peft),
         )
+    keep_adapters_precise(trainer, config.peft)
     prepared = trainer.train_dataset
     refuse_unsupervised_end([prepared[n] for n in range(min(8, len(prepared)))], trainer.data_collator, end_of_turn)
     progress = trainer.pop_callback(ProgressCallback)
@@ -184,11 +188,11 @@ def runnable(config: SftConfig) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
             raise
         batch = config.trainer.args.get("per_device_train_batch_size", 8)
+        off = "" if on_cpu(config) else "++trainer.args.activation_offloading=true, "
         raise ModelError(
             f"out of memory with {batch} x {max_length(config):,} tokens at once: reer-plan tells what fits; less is "
-            f"taken with trainer.args.per_device_train_batch_size=1, trainer.args.gradient_checkpointing=true, "
-            f"trainer.args.activation_offloading=true, a smaller trainer.args.max_length, peft=lora or "
-            f"deepspeed=zero3_offload"
+            f"taken with ++trainer.args.per_device_train_batch_size=1, ++trainer.args.gradient_checkpointing=true, "
+            f"{off}a smaller ++trainer.args.max_length, peft=lora or deepspeed=zero3_offload"
         ) from error
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def test_a_broken_row_before_the_end_names_file_and_row(tmp_path: Path) -> None:
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with Rows(tmp_path / "rows.jsonl"), pytest.raises(RunDirError, match="another process"):
         Rows(tmp_path / "rows.jsonl")
+
+
+def test_a_file_system_without_locks_is_said_and_worked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with Rows(tmp_path / "rows.jsonl") as rows:
+        rows.append({"id": 1})
+    assert "no locks here (Operation not supported)" in caplog.text
 
 
 def test_a_failed_call_leaves_no_row_and_its_reason(tmp_path: Path) -> None:

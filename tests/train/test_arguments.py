@@ -68,6 +68,16 @@ def test_processes_that_share_a_sequence_see_the_same_examples(make_config: Make
         ({"eval_strategy": "epoch"}, {}, "need trainer.held_out=N"),
         ({}, {"patience": 2}, "trainer.patience needs trainer.args.eval_strategy"),
         ({"save_total_limit": 1}, {}, "leaves no checkpoint while the next is written: use 2"),
+        ({"save_only_model": True}, {}, "saves no optimiser, and no run could go on from it"),
+        ({"auto_find_batch_size": True}, {}, "auto_find_batch_size is set by the stage itself"),
+        ({"logging_first_step": False}, {}, "may leave no loss to report"),
+        ({"per_device_train_batch_size": 0}, {}, "per_device_train_batch_size=0: has to be at least 1"),
+        ({"metric_for_best_model": "eval_loss"}, {}, "metric_for_best_model=eval_loss: the best is that by"),
+        (
+            {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 2},
+            {"patience": 2, "held_out": 2},
+            "save_steps=2 has to be that of eval_steps, 1: the best checkpoint could not be taken",
+        ),
         ({"model_init_kwargs": {"trust_remote_code": True}}, {}, "model_init_kwargs.trust_remote_code is set by the"),
         ({"model_init_kwargs": {"dtype": "float16"}}, {}, "model_init_kwargs.dtype is set by the stage itself"),
     ],
@@ -78,7 +88,7 @@ def test_settings_that_contradict_are_one_sentence(
     config = make_config(args)
     for key, value in keys.items():
         setattr(config.trainer, key, value)
-    amount = Amount(8, 800, held_out=0 if "eval_strategy" in args else 2)
+    amount = Amount(8, 800, held_out=config.trainer.held_out if "eval_strategy" in args else 2)
     with pytest.raises(ConfigError, match=sentence):
         trainer_arguments(config, "float32", amount)
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from trl import SFTTrainer
 
 from reer.config import SamplesConfig, SftConfig
 from reer.layout import Layout
@@ -45,6 +46,34 @@ def test_training_stops_where_the_answer_gets_no_likelier_and_keeps_the_best(
     assert summary["steps"] == best["step"] + 2 < 12
     assert summary["held_out"]["nll_answer"] == pytest.approx(best["nll_answer"], abs=1e-4)
     assert f"stopped early: the model is that of step {best['step']}" in capsys.readouterr().out
+
+
+def test_the_best_checkpoint_without_patience(make_config: Make, tmp_path: Path) -> None:
+    settings = {"load_best_model_at_end": True, "max_steps": 3, "learning_rate": 0.5}
+    run(make_config({**EVERY_STEP, **settings, "lr_scheduler_type": "reduce_lr_on_plateau"}, held_out=2))
+    rows = jsonl(tmp_path / "run" / "metrics.jsonl")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    best = min(rows, key=lambda row: row["nll_answer"])
+    assert (summary["best_step"], summary["steps"]) == (best["step"], 3)
+    assert summary["held_out"]["nll_answer"] == pytest.approx(best["nll_answer"], abs=1e-4)
+
+
+def test_samples_leave_checkpointing_as_it_was(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def step(self: SFTTrainer, *rest: Any, **named: Any) -> Any:
+        seen.append(self.model.model.layers[0]._gradient_checkpointing_func.keywords["use_reentrant"])
+        return plain(self, *rest, **named)
+
+    plain = SFTTrainer.training_step
+    monkeypatch.setattr(SFTTrainer, "training_step", step)
+    kwargs = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    config = make_config({**EVERY_STEP, **kwargs, "max_steps": 2}, held_out=2)
+    config.trainer.samples = SamplesConfig(count=1, max_new_tokens=2)
+    run(config)
+    assert seen == [True, True]
 
 
 def test_the_model_writes_at_each_evaluation(make_config: Make, tmp_path: Path) -> None:

@@ -251,6 +251,18 @@ def test_under_torchrun_the_same_command_is_one_of_several(command: Command, alo
     assert (run_dir / "summary.json").exists()
 
 
+@pytest.mark.parametrize("method", [(), ("peft=lora", "peft.args.r=4")])
+def test_under_torchrun_the_first_process_finishes_what_zero3_trained(
+    command: Command, tmp_path: Path, method: tuple[str, ...]
+) -> None:
+    """Merging and measuring load a whole model, in the process in which it was divided before."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    options = ("launch.processes=2", "deepspeed=zero3", "trainer.held_out=2", *method)
+    python, _, module, *overrides = command(tmp_path / "run", *options)
+    call([python, *torchrun, "-m", module, *overrides])
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out"]["nll_answer"] > 0
+
+
 def test_a_wrong_number_of_processes_is_one_sentence(command: Command, tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     python, _, module, *overrides = command(tmp_path / "run", "launch.processes=3")

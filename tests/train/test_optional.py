@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
 from reer.config import PeftConfig, SftConfig
 
@@ -87,6 +89,8 @@ def test_qlora_trains_on_four_bits_and_is_merged_into_full_precision(make_config
     quantization = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
     peft = PeftConfig(method="qlora", args={"r": 4, "target_modules": "all-linear"}, quantization=quantization)
     assert "2 steps" in call("-c", STAGE, frozen(make_config(peft=peft), tmp_path))
+    adapter = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert {weight.dtype for weight in adapter.values()} == {torch.float32}
     saved = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert "quantization_config" not in saved
     assert saved["dtype"] == "float32"

@@ -238,8 +238,22 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     wanted = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in wanted], abs=1e-5)
+    assert [row["num_tokens"] for row in rows] == [row["num_tokens"] for row in wanted]
     a, b = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("run", "whole"))
     assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in b)
+
+
+def test_what_training_has_room_for_is_measured_too(make_config: Make, tmp_path: Path) -> None:
+    """`model.max_length` is that of the search; `trainer.args.max_length` may be more."""
+    config = make_config({"max_length": 512}, held_out=2)
+    config.model.max_length = 64
+    assert run(config) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out"]["examples"] == 2
+
+
+def test_activations_are_moved_off_a_gpu_alone(make_config: Make) -> None:
+    with pytest.raises(ConfigError, match="activation_offloading=true moves activations off a GPU, and there is none"):
+        run(make_config({"activation_offloading": True}))
 
 
 @pytest.mark.parametrize("stopped_early", [False, True])
