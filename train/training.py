@@ -21,6 +21,7 @@ from .arguments import max_length, on_cpu, rows_per_step, trainer_arguments
 from .data import TrainingExample, refuse_unsupervised_end, to_rows
 from .processes import is_main, launched
 from .record import tracker_of, trained_folder, write_training
+from .sharding import follow_attention
 from .work import Work
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def build_trainer(config: SftConfig, work: Work, args: "SFTConfig") -> "SFTTrain
     rows = to_rows(work.training, end_of_turn)
     model = load_for_training(config, weights_dtype(config, work.dtype))
     refuse_packing(args, model.config._attn_implementation, config.deepspeed.sequence_parallel)
+    follow_attention(args.parallelism_config, model.config._attn_implementation)
     if len(rows) < 1000:
         datasets.disable_progress_bars()  # over in a moment
     with explained(config):
@@ -175,13 +177,22 @@ def runnable(config: SftConfig) -> Iterator[None]:
     """Say what to change when the memory does not suffice or an optional package is not there.
 
     Raises:
-        ModelError: the memory does not suffice.
+        ModelError: the memory does not suffice, or flash attention is not there.
         ConfigError: a setting needs a package that is not installed.
     """
     import torch
+    from transformers import __version__, utils
 
     try:
         yield
+    except ModelError as error:
+        if "FlashAttention" not in str(error) or utils.is_kernels_available():
+            raise
+        raise ModelError(
+            f"{str(error).rstrip('.')}; the kernels package goes in its place, in a version that transformers "
+            f"{__version__} takes: pip install 'reer[gpu]', or set "
+            f"++trainer.args.model_init_kwargs.attn_implementation=sdpa"
+        ) from error
     except ImportError as error:
         raise ConfigError(f"trainer.args: {one_line(error)}") from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

@@ -1,12 +1,18 @@
-"""Sequences divided over processes: under which attention."""
+"""Sequences divided over processes: under which attention, and what is said where flash attention is not there."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from reer.config import DeepSpeedConfig, LaunchConfig, SftConfig
-from reer.errors import ConfigError
+from reer.errors import ConfigError, ModelError
+from train.arguments import trainer_arguments
+from train.model import load_for_training
 from train.sharding import follow_attention, sequence_parallelism
+from train.training import build_trainer, runnable
+from train.work import read
 
 Make = Callable[..., SftConfig]
 HUB = "kernels-community/flash-attn2"
@@ -38,3 +44,36 @@ def test_an_attention_that_cannot_be_divided_is_one_sentence(make_config: Make) 
 
 def test_undivided_sequences_follow_nothing(make_config: Make) -> None:
     follow_attention(sequence_parallelism(make_config()), HUB)
+
+
+def test_the_trainer_is_given_the_attention_that_was_loaded(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def trainer(*, args: Any, **others: Any) -> None:
+        given.append(args.parallelism_config.sp_handler.sp_attn_implementation)
+        raise ValueError("no more of it is needed")
+
+    loaded = SimpleNamespace(config=SimpleNamespace(_attn_implementation=HUB))
+    monkeypatch.setattr("train.model.load_for_training", lambda *_: loaded)
+    monkeypatch.setattr("trl.SFTTrainer", trainer)
+    work = read(make_config())
+    args = trainer_arguments(make_config(), work.dtype, work.amount)
+    args.parallelism_config = sequence_parallelism(shared(make_config, "flash_attention_2"))
+    with pytest.raises(ConfigError, match="no more of it"):
+        build_trainer(make_config(), work, args)
+    assert given == [HUB]
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+def test_flash_attention_without_a_package_for_it_is_told_what_brings_one(
+    make_config: Make, monkeypatch: pytest.MonkeyPatch, kernels: bool
+) -> None:
+    """transformers speaks of flash-attn alone, also where kernels is there in a version that it does not take."""
+    monkeypatch.setattr("transformers.utils.is_kernels_available", lambda: kernels)
+    config = make_config({"model_init_kwargs": {"attn_implementation": "flash_attention_2"}})
+    with pytest.raises(ModelError) as caught, runnable(config):
+        load_for_training(config, "bfloat16")
+    assert "FlashAttention2" in str(caught.value)
+    assert ("takes: pip install 'reer[gpu]', or set" in str(caught.value)) is not kernels
