@@ -82,7 +82,10 @@ def test_one_at_a_time_a_step_has_as_many_examples(bench: ModuleType, alone: boo
     ("stderr", "ran_out"),
     [
         ("Traceback\n  ...\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 9 GiB\n", True),
-        ("Traceback\n  ...\ntorch.AcceleratorError: CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`", True),
+        (
+            "Traceback\n  ...\ntorch.AcceleratorError: CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`",
+            True,
+        ),
         ("Traceback\n  ...\nRuntimeError: DefaultCPUAllocator: can't allocate memory: you tried", True),
         ("a warning: this may run out of memory\nTraceback\n  ...\nValueError: no such key\n", False),
     ],
