@@ -146,7 +146,7 @@ def _unusable(files: Files, benchmark: Benchmark, judges: Judges) -> list[Row]:
     for judge, status in sorted({(row["judge"], row["status"]) for row in failed}):
         reasons = Counter(row["detail"] for row in failed if (row["judge"], row["status"]) == (judge, status))
         [(reason, _)] = reasons.most_common(1)
-        print(f"{reasons.total()} verdicts of {judge} ended in {status}: {reason}")
+        print(f"no verdict of {judge}: {reasons.total()} x {status} ({reason})")
     return [
         {"status": row["status"], "step": f"judge {row['judge']}", "id": row["id"], "reason": row["detail"]}
         for row in failed

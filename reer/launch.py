@@ -172,6 +172,8 @@ def _explain(error: Exception) -> str:
         key = unknown.group(1) or full_key or unknown.group(2)
         if ".args." in key:  # free dicts, validated by the library they go to
             return f"key {key} is not in the config yet: write +{key}=... to pass it on"
+        if "@" in key and file:
+            return f"{file.removeprefix(' in ')} sets {key}, which the groups chosen here do not have"
         return f"unknown key {key}{file}{_similar(key)}"
     if text.startswith("Error merging override") and error.__cause__ is not None:
         cause = one_line(error.__cause__).partition("; full_key")[0]

@@ -296,7 +296,7 @@ def test_a_judge_that_fails_in_every_way_is_shown_as_such(tmp_path: Path) -> Non
     assert found["best"] == pytest.approx(fmean((sum(d) + (10 - len(d)) * 5) / 10 for d in depth.values()))
     for status, n in result["failures"].items():
         assert f"{status} {n}" in bad.stdout
-        assert f"{n} verdicts of openai:fake ended in {status}: " in bad.stdout
+        assert f"no verdict of openai:fake: {n} x {status} (" in bad.stdout
     assert Counter(row["status"] for row in rows(holed, "quarantine")) == result["failures"]
     again = evaluate(tmp_path, *options, "judge.backend.faults=0.1")
     assert again.returncode == PARTIAL
@@ -411,6 +411,7 @@ def test_a_judge_without_its_key_is_noticed_before_the_first_answer(tmp_path: Pa
         (["benchmark.max_token=3"], "max_token"),
         (["judge=openai", "backend@judge.backend=openai"], "judge.backend.model_name"),
         (["layout=think", "layout.name=xml"], "layout.name=xml is unknown"),
+        (["judge=panel"], "experiment/fake.yaml sets backend@judge.backend, which the groups chosen here do not have"),
         (["steps=[answer]"], "steps=answer is unknown (known: respond, judge, summarise)"),
         (["steps=[summarise]"], "holds no answers: take steps=[respond] first, or give answers=FILE"),
         (["judge=openai", "judge.temperature=-3"], "judge.temperature=-3.0: cannot be negative"),
