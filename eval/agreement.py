@@ -68,9 +68,7 @@ def _alphas(people: Columns, judge: Columns, level: Scale, seed: int) -> dict[st
     def of(parts: Columns) -> Estimate:
         if not parts:
             return Estimate(None, None, None, 0)
-        ends = np.cumsum([part.shape[1] for part in parts])[:-1]
-        columns = np.split(np.hstack(parts), ends, axis=1)
-        return _drawn(len(parts), lambda chosen: alpha_of(np.hstack([columns[n] for n in chosen]), level), seed)
+        return _drawn(len(parts), lambda chosen: alpha_of(np.hstack([parts[n] for n in chosen]), level), seed)
 
     paired = [_paired(table, said) for table, said in zip(people, judge, strict=True)]
     return {"human_human": of(people), "human_judge": of(paired)}

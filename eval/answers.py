@@ -3,6 +3,7 @@
 Knows the contract of answers and how a reply is taken apart; knows no model.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,8 @@ def _text(row: Row) -> str:
     text = row.get("answer", row.get("response"))
     if not isinstance(text, str):
         raise BadRow("it has neither 'answer' nor 'response' as text")
-    if text != encodable(text):
+    whole = json.dumps(row, ensure_ascii=False)
+    if whole != encodable(whole):
         raise BadRow("half of a surrogate pair: it holds text that is no Unicode")
     return text
 

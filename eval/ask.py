@@ -9,7 +9,8 @@ from typing import Any
 
 from reer.config import ModelJudgeConfig, OpenAIJudgeConfig
 from reer.errors import DataError, ModelError
-from reer.manifest import digest, seed_of
+from reer.manifest import seed_of
+from reer.results import judged_hash
 from reer.types import Criterion, Judge, JudgeRequest, Rubric, Usage, Verdict
 
 from .budget import Budget
@@ -152,7 +153,8 @@ def _open(attempts: Sequence[Row], config: ModelJudgeConfig) -> bool:
 def _uncounted(row: Row, config: ModelJudgeConfig) -> bool:
     """Whether a cap in dollars is to be kept, and the server did not say what this reply took."""
     capped = config.max_cost is not None and isinstance(config, OpenAIJudgeConfig)
-    return capped and row["status"] == "ok" and not row["cached"] and not row["usage"]["generated_tokens"]
+    replied = row["status"] in ("ok", "parse_failed", "truncated") and not row["cached"]
+    return capped and replied and not row["usage"]["generated_tokens"]
 
 
 def worst_case(request: JudgeRequest, config: ModelJudgeConfig) -> Usage:
@@ -217,11 +219,6 @@ def settings_of(config: ModelJudgeConfig) -> str:
     if isinstance(config, OpenAIJudgeConfig):
         asked = [f"temperature={config.temperature:g}", f"max_tokens={config.max_tokens}", *asked]
     return " ".join(asked)
-
-
-def judged_hash(answer: Row) -> str:
-    """Ties a verdict to the very texts it was given on."""
-    return digest(answer["prompt"], answer["answer"])[:16]
 
 
 def _row(verdict: Verdict, task: Task, judge: str, settings: str) -> dict[str, Any]:

@@ -91,6 +91,10 @@ def refuse_unlike(evaluations: Sequence[Evaluation]) -> None:
     for evaluation in evaluations:
         if not evaluation.scores:
             raise RunDirError(f"{evaluation.run.path} holds no scores.jsonl: finish its evaluation first")
+        if "mean_of" not in evaluation.result:
+            raise RunDirError(
+                f"{evaluation.run.path} was summarised by an earlier version: run steps=[summarise] again"
+            )
         for key, said in SAME.items():
             ours, theirs = (_at(e.result, key) for e in (first, evaluation))
             if ours != theirs:

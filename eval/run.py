@@ -76,7 +76,9 @@ def run(config: EvaluationConfig) -> int:
         _refuse_early(files["answers"], benchmark, judges, config)
         failed = asyncio.run(_fill(files, benchmark, judges, config, engines))
     quarantine = [{"status": "quarantined", **asdict(row)} for row in broken]
-    quarantine += failed + _unusable(files, benchmark, judges)
+    quarantine += failed
+    if config.steps != ["respond"]:
+        quarantine += _unusable(files, benchmark, judges)
     write_jsonl(run_dir / "quarantine.jsonl", quarantine)
     worked = any(len(rows.rows) > before[name] for name, rows in files.items())
     if worked or not (run_dir / "manifest.json").exists():
@@ -106,8 +108,10 @@ def _refuse_early(answers: Rows, benchmark: Benchmark, judges: Judges, config: E
     missing = len(benchmark.items) - len(current_answers(answers.rows, benchmark.items))
     if config.answers or "respond" not in config.steps:
         if missing == len(benchmark.items):
+            where = f"answers={config.answers}" if config.answers else f"{answers.path.parent}"
             raise DataError(
-                f"{answers.path.parent} holds no answers: take steps=[respond] first, or give answers=FILE"
+                f"{where} holds no answer to any of the {missing} prompts that are asked: take steps=[respond] first, "
+                "give another answers=FILE, or raise benchmark.limit"
             )
     elif missing and "judge" in config.steps:
         refuse_missing_keys(judges)
@@ -141,8 +145,8 @@ async def _fill(
 def _unusable(files: Files, benchmark: Benchmark, judges: Judges) -> list[Row]:
     """Verdicts that ended without a score, as rows for the quarantine; says the commonest reason of each kind."""
     answers = current_answers(files["answers"].rows, benchmark.items)
-    rows = [row for row in settled(files["verdicts"].rows, answers).values() if row["judge"] in judges]
-    failed = [row for row in rows if row["status"] != "ok"]
+    rows = [row for row in settled(files["verdicts"].rows, answers).values() if row["status"] != "ok"]
+    failed = [row for row in rows if row["judge"] in judges and row["repeat"] < judges[row["judge"]].repeats]
     for judge, status in sorted({(row["judge"], row["status"]) for row in failed}):
         reasons = Counter(row["detail"] for row in failed if (row["judge"], row["status"]) == (judge, status))
         [(reason, _)] = reasons.most_common(1)

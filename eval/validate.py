@@ -195,8 +195,8 @@ def known_agreement(run_dir: Path, judges: Mapping[str, ModelJudgeConfig]) -> di
 def _asked_alike(path: Path, judge: str, then: str | None, now: str) -> bool:
     if then != now:
         print(
-            f"{path}: {judge} was validated with other settings ({then}, now {now}), so its agreement with people is "
-            "not shown beside its scores"
+            f"{path}: {judge} was validated with other settings ({then or 'unknown'}, now {now or 'none'}), so its "
+            "agreement with people is not shown beside its scores"
         )
     return then == now
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from reer.errors import BackendError, ExampleError, PromptError
+from reer.errors import BackendError, ExampleError, PromptError, UserError
 from reer.ledger import Ledger
 from reer.search import Search
 from reer.types import Event, Example
@@ -22,17 +22,27 @@ async def run_examples(
     concurrency: int,
     on_event: Callable[[Example, Event | None], None],
 ) -> None:
-    """Search every example that has no outcome yet; `on_event` gets each event, and None when an example ends."""
+    """Search every example that has no outcome yet; `on_event` gets each event, and None when an example ends.
+
+    Raises:
+        UserError: a model can be asked nothing at all (a key that its server does not know, say).
+    """
     todo = iter(examples)
+    mistake: BaseException | None = None
 
     async def worker() -> None:
         for example in todo:
             await _run_one(example, search, ledger, on_event)
             on_event(example, None)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(worker())
+    except* UserError as mistakes:
+        mistake = mistakes.exceptions[0]  # every worker has met the same one
+    if mistake:
+        raise mistake
 
 
 async def _run_one(

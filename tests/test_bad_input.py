@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from reer import launch
+from reer.errors import ModelError
 from reer.prompts import load_set
 from reer.synthesize import main
 
@@ -46,6 +47,16 @@ def read(path):
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [{"id": row.get("row")} | row for row in rows]
+
+
+def test_a_model_that_can_be_asked_nothing_ends_the_run_with_one_sentence(synthesize, monkeypatch):
+    async def refused(*_):
+        raise ModelError("the server does not know the key")
+
+    monkeypatch.setattr("reer.backend.fake.FakeGenerator.generate", refused)
+    code, kept, aside, said = synthesize([GOOD, OTHER])
+    assert (code, kept, aside) == (launch.MISTAKE, [], {})
+    assert said.splitlines()[-1] == "reer-synthesize: the server does not know the key"
 
 
 BAD = {

@@ -92,6 +92,7 @@ def trainer_arguments(
         "per_device_eval_batch_size": 1,  # the mean over batches is then the mean over trajectories
         "eval_packing": False,
         "gradient_accumulation_steps": accumulation(config, amount, rows),
+        "greater_is_better": False,  # of what is measured in nats
         "auto_find_batch_size": False,  # the global batch would no longer be what the config says
         "deepspeed": deepspeed_arguments(config.deepspeed, universal=universal),
         "parallelism_config": sequence_parallelism(config),
@@ -116,7 +117,8 @@ def trainer_arguments(
         args = SFTConfig(**{**defaults, **given, **own})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"trainer.args: {one_line(error)}") from error
-    if args.load_best_model_at_end and args.eval_strategy == "steps" and args.eval_steps != args.save_steps:
+    by_steps = args.eval_strategy == args.save_strategy == "steps"
+    if args.load_best_model_at_end and by_steps and args.eval_steps != args.save_steps:
         raise ConfigError(
             f"trainer.args.save_steps={args.save_steps:g} has to be that of eval_steps, {args.eval_steps:g}: the best "
             f"checkpoint could not be taken if it was not saved"
@@ -177,26 +179,32 @@ def _best_checkpoint(config: SftConfig, amount: Amount) -> dict[str, Any]:
         raise ConfigError("trainer.args.eval_strategy and trainer.patience need trainer.held_out=N to measure on")
     if (metric := config.trainer.args.get("metric_for_best_model", BEST)) != BEST:
         raise ConfigError(f"trainer.args.metric_for_best_model={metric}: the best is that by {BEST}, the answer's NLL")
-    best = {"metric_for_best_model": BEST, "greater_is_better": False} if evaluates else {}
+    best: dict[str, Any] = {"metric_for_best_model": BEST}
     if not config.trainer.patience:
-        return best
+        return best if _asks_for_best(config.trainer.args) else {}
     if not evaluates:
         raise ConfigError("trainer.patience needs trainer.args.eval_strategy=epoch (or steps, with eval_steps)")
     best["load_best_model_at_end"] = True
     return best | {"restore_callback_states_from_checkpoint": True}  # how long there was no gain, among them
 
 
+def _asks_for_best(given: dict[str, Any]) -> bool:
+    """Whether something depends on the best value so far. Else none is named: its checkpoint would be kept too."""
+    by_value = given.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy")
+    return bool(given.get("load_best_model_at_end")) or given.get("save_strategy") == "best" or by_value
+
+
 def _refuse_losses(given: dict[str, Any]) -> None:
     """Raises: ConfigError: a kill could leave no checkpoint to go on from, or a run no loss to report."""
     if given.get("logging_strategy") == "no":
         raise ConfigError("trainer.args.logging_strategy=no leaves no loss to report: use steps or epoch")
-    if given.get("logging_first_step") is False:
+    if given.get("logging_first_step") is False and given.get("logging_steps") != 1:
         raise ConfigError("trainer.args.logging_first_step=false may leave no loss to report: leave it true")
     if given.get("save_only_model"):
         raise ConfigError("trainer.args.save_only_model=true saves no optimiser, and no run could go on from it")
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
-        if int(given.get(key, 1)) < 1:
-            raise ConfigError(f"trainer.args.{key}={given[key]}: has to be at least 1")
+        if not isinstance(value := given.get(key, 1), int) or value < 1:
+            raise ConfigError(f"trainer.args.{key}={value}: has to be a whole number, at least 1")
     if given.get("save_total_limit") == 1:
         raise ConfigError("trainer.args.save_total_limit=1 leaves no checkpoint while the next is written: use 2")
 

@@ -5,6 +5,7 @@ Knows the run folder's metrics.jsonl and samples.jsonl and the tracker; decides 
 
 import copy
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -90,7 +91,7 @@ class NoMoreSteps(TrainerCallback):  # type: ignore[misc]
     """Lets the trainer take up a checkpoint behind which no step is left, as after a kill while it saved the model.
 
     By itself transformers 5.23 would train on where the end lies within an epoch: it asks whether training is over
-    only after a step.
+    only after a step. (At the end of one it warns that there is no data, which is not so.)
     """
 
     def __init__(self, trainer: "SFTTrainer") -> None:
@@ -98,6 +99,10 @@ class NoMoreSteps(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.get_batch_samples = lambda *_: ([], None)
+        logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logging.getLogger("transformers.trainer").setLevel(logging.NOTSET)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = True

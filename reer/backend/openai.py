@@ -72,21 +72,23 @@ class OpenAIGenerator:
     async def _create(self, request: GenerateRequest, seed: int) -> Any:
         from openai import BadRequestError
 
+        limit, newer = self._limit, "max_completion_tokens"
         try:
-            return await self._client.chat.completions.create(**self._arguments(request, seed))
+            return await self._client.chat.completions.create(**self._arguments(request, seed, limit))
         except BadRequestError as error:
-            if "max_completion_tokens" not in str(error):
+            if limit == newer or newer not in str(error):
                 raise
-        self._limit = "max_completion_tokens"
-        return await self._client.chat.completions.create(**self._arguments(request, seed))
+        completion = await self._client.chat.completions.create(**self._arguments(request, seed, newer))
+        self._limit = newer
+        return completion
 
-    def _arguments(self, request: GenerateRequest, seed: int) -> dict[str, Any]:
+    def _arguments(self, request: GenerateRequest, seed: int, limit: str) -> dict[str, Any]:
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         arguments: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
             "temperature": request.temperature,
-            self._limit: request.max_tokens,
+            limit: request.max_tokens,
             "seed": seed % 2**31,
         }
         if request.top_p < 1:  # some servers refuse a temperature and a top_p together

@@ -98,6 +98,7 @@ def test_a_broken_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "given.jsonl"
     half = '"\\ud83d"'
     lines = ["{broken", f'{{"id": "{FIRST}", "answer": "x"}}', "", '{"answer": null}', f'{{"answer": {half}}}']
+    lines.append(f'{{"answer": "x", "thinking": {half}}}')
     path.write_text("\n".join(lines))
     given = read_answers(path, BENCHMARK, PARSER, "mine")
     assert [row["id"] for row in given.answers] == [FIRST]
@@ -105,6 +106,7 @@ def test_a_broken_row_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
         (1, "broken JSON"),
         (4, "it has neit"),
         (5, "half of a s"),
+        (6, "half of a s"),
     ]
 
 

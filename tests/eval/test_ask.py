@@ -149,6 +149,8 @@ def test_a_cap_in_dollars_that_cannot_be_counted_is_one_sentence(tmp_path: Path)
     with pytest.raises(ModelError, match="reports no usage"):
         judge_into(tmp_path / "v.jsonl", counted := Scripted(lambda _: verdict_json()), replace(config, repeats=2))
     assert not counted.requests
+    with pytest.raises(ModelError, match="reports no usage"):
+        judge_into(tmp_path / "bad.jsonl", Scripted(lambda _: "no JSON", usage=Usage(calls=1)), config)
     down = Scripted(lambda _: BackendError("away"))
     rows, _ = judge_into(tmp_path / "down.jsonl", down, config)
     assert {row["status"] for row in rows} == {"api_error"}

@@ -373,6 +373,15 @@ def test_verdicts_by_another_wording_are_refused(finished: tuple[Path, Process],
         assert len(process.stderr.strip().splitlines()) == 1
 
 
+def test_failed_verdicts_of_repeats_that_are_no_longer_asked_for_do_not_count(tmp_path: Path) -> None:
+    options = ("judge=openai", "judge.anchors=false", "benchmark.limit=2")
+    assert evaluate(tmp_path, *options, "judge.repeats=1").returncode == DONE
+    assert evaluate(tmp_path, *options, "judge.repeats=2", "judge.backend.faults=0.25").returncode == PARTIAL
+    process = evaluate(tmp_path, *options, "judge.repeats=1")
+    assert process.returncode == DONE
+    assert "no verdict of" not in process.stdout
+
+
 def test_a_row_that_lacks_a_field_is_one_sentence(finished: tuple[Path, Process], tmp_path: Path) -> None:
     shutil.copytree(finished[0], tmp_path / FOLDER)
     for name, field in (("answers", "prompt"), ("verdicts", "rubric")):
@@ -413,7 +422,7 @@ def test_a_judge_without_its_key_is_noticed_before_the_first_answer(tmp_path: Pa
         (["layout=think", "layout.name=xml"], "layout.name=xml is unknown"),
         (["judge=panel"], "experiment/fake.yaml sets backend@judge.backend, which the groups chosen here do not have"),
         (["steps=[answer]"], "steps=answer is unknown (known: respond, judge, summarise)"),
-        (["steps=[summarise]"], "holds no answers: take steps=[respond] first, or give answers=FILE"),
+        (["steps=[summarise]"], "holds no answer to any of the 8 prompts that are asked: take steps=[respond] first"),
         (["judge=openai", "judge.temperature=-3"], "judge.temperature=-3.0: cannot be negative"),
         (["judge=openai", "judge.max_calls=0"], "judge.max_calls=0: has to be at least 1"),
         (["answers=absent.jsonl"], "answers=absent.jsonl cannot be read"),

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 from judging import ITEMS, NAMES, answer_row
 
-from eval.ask import judged_hash, settled
+from eval.ask import settled
 from eval.benchmarks import hellobench, writingbench
 from eval.benchmarks.reasoning import RUBRIC
 from eval.items import Item
 from eval.scores import PromptScore, score_prompts
 from eval.store import Row
 from reer.config import BenchmarkConfig
+from reer.results import judged_hash
 
 A, B = "openai:a", "openai:b"
 

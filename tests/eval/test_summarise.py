@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from judging import NAMES, answer_row
 
-from eval.ask import judged_hash
 from eval.benchmarks import load, longbench_write
 from eval.benchmarks.reasoning import RUBRIC
 from eval.items import Item, Source, make_benchmark
@@ -14,6 +13,7 @@ from eval.store import Row
 from eval.summarise import Stored, summarise
 from reer.config import BenchmarkConfig, LikelihoodJudgeConfig, OpenAIJudgeConfig, PriceConfig
 from reer.manifest import digest
+from reer.results import judged_hash
 from reer.types import Example
 
 JUDGE = "openai:j"

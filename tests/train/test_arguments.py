@@ -70,8 +70,14 @@ def test_processes_that_share_a_sequence_see_the_same_examples(make_config: Make
         ({"save_total_limit": 1}, {}, "leaves no checkpoint while the next is written: use 2"),
         ({"save_only_model": True}, {}, "saves no optimiser, and no run could go on from it"),
         ({"auto_find_batch_size": True}, {}, "auto_find_batch_size is set by the stage itself"),
-        ({"logging_first_step": False}, {}, "may leave no loss to report"),
-        ({"per_device_train_batch_size": 0}, {}, "per_device_train_batch_size=0: has to be at least 1"),
+        ({"logging_first_step": False, "logging_steps": 10}, {}, "may leave no loss to report"),
+        (
+            {"per_device_train_batch_size": 0},
+            {},
+            "per_device_train_batch_size=0: has to be a whole number, at least 1",
+        ),
+        ({"per_device_train_batch_size": None}, {}, "per_device_train_batch_size=None: has to be a whole number"),
+        ({"greater_is_better": True}, {}, "greater_is_better is set by the stage itself"),
         ({"metric_for_best_model": "eval_loss"}, {}, "metric_for_best_model=eval_loss: the best is that by"),
         (
             {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 2},
@@ -91,6 +97,12 @@ def test_settings_that_contradict_are_one_sentence(
     amount = Amount(8, 800, held_out=config.trainer.held_out if "eval_strategy" in args else 2)
     with pytest.raises(ConfigError, match=sentence):
         trainer_arguments(config, "float32", amount)
+
+
+def test_evaluations_alone_keep_no_best_checkpoint(make_config: Make) -> None:
+    """It would be kept in place of a newer one, which a killed run goes on from."""
+    config = make_config({"eval_strategy": "epoch", "save_strategy": "epoch"})
+    assert trainer_arguments(config, "float32", Amount(8, 800, held_out=2)).metric_for_best_model is None
 
 
 def test_patience_keeps_the_best_checkpoint(make_config: Make) -> None:
