@@ -126,7 +126,7 @@ def test_killed_at_a_random_step_and_resumed_it_is_the_same_run(
     """SIGKILL of the process that started the others; they end by themselves."""
     run_dir = tmp_path / "run"
     wanted = command(run_dir, f"deepspeed={sharding}", "launch.processes=2")
-    at = random.Random(sharding).randint(1, STEPS // 2)
+    at = random.Random(sharding).randint(1, STEPS // 3)
     process = subprocess.Popen(
         wanted, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | FIXED, cwd=tmp_path
     )
