@@ -3,16 +3,14 @@
 Knows the contract of answers and how a reply is taken apart; knows no model.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reer.errors import DataError
 from reer.layout import THINK_CLOSE, THINK_OPEN, Layout
-from reer.manifest import encodable
 from reer.outputs import loops, word_count
-from reer.pairs import Quarantined
+from reer.pairs import NOT_UNICODE, Quarantined, not_unicode
 from reer.types import FinishReason, Response
 
 from .items import Benchmark, Item
@@ -91,9 +89,8 @@ def _text(row: Row) -> str:
     text = row.get("answer", row.get("response"))
     if not isinstance(text, str):
         raise BadRow("it has neither 'answer' nor 'response' as text")
-    whole = json.dumps(row, ensure_ascii=False)
-    if whole != encodable(whole):
-        raise BadRow("half of a surrogate pair: it holds text that is no Unicode")
+    if not_unicode(row):
+        raise BadRow(NOT_UNICODE)
     return text
 
 

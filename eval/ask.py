@@ -3,7 +3,7 @@
 Every attempt is a row. Knows judges by their protocol; knows no model and no benchmark.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -185,15 +185,6 @@ def settled(verdicts: Sequence[Row], answers: Mapping[str, Row]) -> dict[Cell, R
         cell: next((row for row in attempts if row["status"] == "ok"), attempts[-1])
         for cell, attempts in _attempts(verdicts, answers).items()
     }
-
-
-def served_models(verdicts: Iterable[Row]) -> dict[str, list[str]]:
-    """What servers call the models behind each judge, as far as they say so."""
-    found: dict[str, set[str]] = {}
-    for row in verdicts:
-        if row.get("served_model"):
-            found.setdefault(row["judge"], set()).add(row["served_model"])
-    return {judge: sorted(names) for judge, names in sorted(found.items())}
 
 
 def refuse_unlike(verdicts: Rows, items: Sequence[Item], name: str, config: ModelJudgeConfig) -> None:

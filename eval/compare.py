@@ -17,10 +17,9 @@ from typing import Any, NoReturn
 from reer.errors import RunDirError, UserError
 from reer.manifest import seed_of, write_json
 from reer.report import common_folder, write_page
-from reer.results import Evaluation, Row, read_evaluations, read_runs
+from reer.results import Evaluation, Row, read_evaluations, read_runs, served_models
 from reer.types import FORMAT_VERSION
 
-from .ask import served_models
 from .families import families, family_of
 from .statistics import holm, kendall_tau, length_adjusted, paired_difference, within_prompt_correlation
 

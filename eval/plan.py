@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from reer.backend.fake import FakeTokenizer
 from reer.config import EvaluationConfig, ModelJudgeConfig
 from reer.cost import TEMPLATE, tokens
-from reer.layout import build_layout
 from reer.types import Rubric, Usage
 
 from .anchors import anchor_items
@@ -20,7 +18,7 @@ from .ask import VERDICT_FIELDS, calls_of, settled
 from .budget import dollars
 from .items import Benchmark, Item
 from .lift import LIFT_FIELDS, current_lifts
-from .respond import ANSWER_FIELDS, current_answers
+from .respond import ANSWER_FIELDS, current_answers, reply_parser
 from .rubric import ask_all, material
 from .store import Row, peek
 
@@ -136,6 +134,5 @@ def _answers(benchmark: Benchmark, config: EvaluationConfig) -> tuple[dict[str, 
     if not config.answers:
         stored = peek(Path(config.run_dir) / "answers.jsonl", ANSWER_FIELDS)
         return current_answers(stored, benchmark.items), 0
-    parser = build_layout(config.layout, FakeTokenizer())
-    given = read_answers(Path(config.answers), benchmark, parser, config.evaluate.label)
+    given = read_answers(Path(config.answers), benchmark, reply_parser(config.layout), config.evaluate.label)
     return {row["id"]: row for row in given.answers}, len(given.quarantined)

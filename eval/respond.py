@@ -5,9 +5,10 @@ Knows a generator and a layout's frame; knows nothing of judges.
 
 from collections.abc import Callable, Sequence
 
+from reer.backend.fake import FakeTokenizer
 from reer.backend.openai import Refusal
-from reer.config import BenchmarkConfig
-from reer.layout import Layout
+from reer.config import BenchmarkConfig, LayoutConfig
+from reer.layout import Layout, build_layout
 from reer.manifest import seed_of
 from reer.outputs import loops, word_count
 from reer.types import GenerateRequest, Generator, Message, Response
@@ -29,6 +30,11 @@ REFUSED: Row = {
     "loop": False,
 }
 """What is stored where the model under test declined to answer."""
+
+
+def reply_parser(layout: LayoutConfig) -> Layout:
+    """What takes a reply apart, which needs the frame and not the tokens."""
+    return build_layout(layout, FakeTokenizer())
 
 
 async def respond(

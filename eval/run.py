@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from reer.backend import describe
-from reer.backend.fake import FakeTokenizer
 from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
 from reer.errors import ConfigError, DataError
 from reer.launch import DONE, PARTIAL, command, open_run_dir
-from reer.layout import Layout, build_layout
 from reer.manifest import write_json, write_jsonl, write_manifest
 from reer.pairs import Quarantined
 from reer.tracking import open_tracker
@@ -36,7 +34,7 @@ from .judge import build_judge, judges_of, refuse_missing_keys
 from .lift import LIFT_FIELDS, measure_lift
 from .outputs import training_texts
 from .plan import planned
-from .respond import ANSWER_FIELDS, current_answers, respond
+from .respond import ANSWER_FIELDS, current_answers, reply_parser, respond
 from .rubric import WORDING
 from .store import Row, Rows
 from .summarise import Stored, summarise
@@ -95,7 +93,7 @@ def _take(answers: Rows, benchmark: Benchmark, config: EvaluationConfig) -> list
     """Store the answers of a given file. Returns its broken rows."""
     if not config.answers:
         return []
-    given = read_answers(Path(config.answers), benchmark, _parser(config), config.evaluate.label)
+    given = read_answers(Path(config.answers), benchmark, reply_parser(config.layout), config.evaluate.label)
     take_answers(given, answers)
     if given.quarantined:
         first = given.quarantined[0]
@@ -115,11 +113,6 @@ def _refuse_early(answers: Rows, benchmark: Benchmark, judges: Judges, config: E
             )
     elif missing and "judge" in config.steps:
         refuse_missing_keys(judges)
-
-
-def _parser(config: EvaluationConfig) -> Layout:
-    """What takes a reply apart, which needs the frame and not the tokens."""
-    return build_layout(config.layout, FakeTokenizer())
 
 
 async def _fill(
@@ -167,7 +160,9 @@ async def _answer(
         "seed": config.seed,
         "concurrency": config.executor.concurrency,
     }
-    answering = respond(benchmark.items, files["answers"], lambda: engines.generator, _parser(config), **asked)
+    answering = respond(
+        benchmark.items, files["answers"], lambda: engines.generator, reply_parser(config.layout), **asked
+    )
     failed = {"answer": await answering}
     references = [item.reference for item in benchmark.items if item.reference]
     if references and engines.can_score:

@@ -12,10 +12,11 @@ from typing import Any
 
 from reer.config import ModelJudgeConfig
 from reer.manifest import seed_of
+from reer.results import served_models
 from reer.types import Example
 
 from .answers import answer_counts
-from .ask import served_models, settled
+from .ask import settled
 from .budget import cost_of
 from .items import Benchmark
 from .lift import current_lifts

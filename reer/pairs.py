@@ -19,6 +19,7 @@ from reer.manifest import digest
 from reer.types import Example
 
 _OWN = ("id", "query", "answer", "language", "domain", "source", "licence")
+NOT_UNICODE = "half of a surrogate pair: it holds text that is no Unicode"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ALIASES: dict[Any, str] = {"question": "query", "solution": "answer", "prompt": "query", "license": "licence"}
 
@@ -74,6 +75,11 @@ def read_pairs(path: Path | None, limit: int | None = None, *, default: str = "p
     return pairs
 
 
+def not_unicode(row: Mapping[Any, Any]) -> bool:
+    """Whether a row holds half of a surrogate pair, which JSON can name and no file can hold."""
+    return _SURROGATE.search(json.dumps(row, ensure_ascii=False, default=str)) is not None
+
+
 def to_example(row: Any) -> Example:
     """One row as an Example; `ValueError` says what it lacks."""
     if isinstance(row, _BadRow):
@@ -81,8 +87,8 @@ def to_example(row: Any) -> Example:
     if not isinstance(row, Mapping):
         raise _BadRow("not a JSON object")
     named = {_ALIASES.get(key, key): value for key, value in row.items()} | _from_messages(row)
-    if _SURROGATE.search(json.dumps(named, ensure_ascii=False, default=str)):
-        raise _BadRow("half of a surrogate pair: it holds text that is no Unicode")
+    if not_unicode(named):
+        raise _BadRow(NOT_UNICODE)
     query, answer = (_text(named, key) for key in ("query", "answer"))
     if THINK_CLOSE in answer:  # DeepWriting-20K keeps its thinking in `solution`
         answer = answer.rpartition(THINK_CLOSE)[2].lstrip("\n")

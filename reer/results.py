@@ -122,6 +122,15 @@ def judged_hash(answer: Row) -> str:
     return digest(answer.get("prompt"), answer.get("answer"))[:16]
 
 
+def served_models(verdicts: Iterable[Row]) -> dict[str, list[str]]:
+    """What servers call the models behind each judge, as far as they say so."""
+    found: dict[str, set[str]] = {}
+    for row in verdicts:
+        if row.get("served_model"):
+            found.setdefault(row["judge"], set()).add(row["served_model"])
+    return {judge: sorted(names) for judge, names in sorted(found.items())}
+
+
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """The runs in some folders; a folder above run folders stands for all of them.
 
