@@ -15,12 +15,13 @@ from statistics import fmean
 from typing import Any, NoReturn
 
 from reer.errors import RunDirError, UserError
-from reer.manifest import seed_of, write_json
-from reer.report import common_folder, write_page
-from reer.results import Evaluation, Row, read_evaluations, read_runs, served_models
+from reer.files.results import Evaluation, Row, read_evaluations, read_runs, served_models
+from reer.page.report import common_folder, write_page
+from reer.run.manifest import write_json
+from reer.text import seed_of
 from reer.types import FORMAT_VERSION
 
-from .families import families, family_of
+from .scoring.families import families, family_of
 from .statistics import holm, kendall_tau, length_adjusted, paired_difference, within_prompt_correlation
 
 SAME = {

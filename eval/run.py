@@ -18,28 +18,28 @@ from typing import Any
 from reer.backend import describe
 from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
 from reer.errors import ConfigError, DataError
-from reer.launch import DONE, PARTIAL, command, open_run_dir
-from reer.manifest import write_json, write_jsonl, write_manifest
-from reer.pairs import Quarantined
-from reer.tracking import open_tracker
-from reer.types import Judge
+from reer.files.pairs import Quarantined
+from reer.run.launch import DONE, PARTIAL, command, open_run_dir
+from reer.run.manifest import write_json, write_jsonl, write_manifest
+from reer.run.tracking import open_tracker
 
-from .anchors import anchor_items, drift
-from .answers import read_answers, take_answers
-from .ask import VERDICT_FIELDS, judge_answers, refuse_unlike, settled
+from .answering.answers import read_answers, take_answers
+from .answering.engines import Engines, refuse_other_weights, replaced
+from .answering.lift import LIFT_FIELDS, measure_lift
+from .answering.outputs import training_texts
+from .answering.respond import ANSWER_FIELDS, current_answers, reply_parser, respond
 from .benchmarks import load
-from .engines import Engines, refuse_other_weights, replaced
-from .items import Benchmark, Item
-from .judge import build_judge, judges_of, refuse_missing_keys
-from .lift import LIFT_FIELDS, measure_lift
-from .outputs import training_texts
+from .benchmarks.items import Benchmark, Item
+from .benchmarks.rubric import WORDING
+from .judging.anchors import anchor_items, drift
+from .judging.ask import VERDICT_FIELDS, judge_answers, refuse_unlike, settled
+from .judging.judge import build_judge, judges_of, refuse_missing_keys
 from .plan import planned
-from .respond import ANSWER_FIELDS, current_answers, reply_parser, respond
-from .rubric import WORDING
+from .scoring.summarise import Stored, summarise
+from .scoring.table import table
 from .store import Row, Rows
-from .summarise import Stored, summarise
-from .table import table
-from .validate import known_agreement, validate
+from .types import Judge
+from .validation.validate import known_agreement, validate
 
 FILES = {"answers": ANSWER_FIELDS, "lift": LIFT_FIELDS, "verdicts": VERDICT_FIELDS, "anchors": VERDICT_FIELDS}
 """What the steps store, as run_dir/NAME.jsonl, and what each row of it has at least."""
@@ -261,7 +261,7 @@ def _write_manifest(run_dir: Path, benchmark: Benchmark, judges: Judges, config:
 
 def _close(config: EvaluationConfig, run_dir: Path, results: dict[str, Any]) -> None:
     """Log, draw the page, tell the user."""
-    from reer.report import write_page
+    from reer.page.report import write_page
 
     stage = f"{config.stage}-{config.evaluate.label}-{config.benchmark.name}"
     tracker = open_tracker(config.tracking, name=config.name, stage=stage, run_dir=run_dir, config=asdict(config))

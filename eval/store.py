@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from reer.errors import BackendError, DataError, RunDirError, UserError
-from reer.launch import hold
+from reer.run.launch import hold
 
 Row = dict[str, Any]
 Item = TypeVar("Item")

@@ -18,20 +18,20 @@ from tqdm import tqdm
 from reer.backend import build_generator, build_scorer, describe
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
-from reer.estimate import estimate
-from reer.execute import pending, run_examples
-from reer.filters import of_row, reason_to_drop
-from reer.launch import DONE, PARTIAL, command, open_run_dir
+from reer.files.pairs import Pairs, read_pairs
+from reer.files.trajectories import Tally, TrajectoryFiles, to_row
 from reer.layout import build_layout
-from reer.ledger import Ledger
-from reer.manifest import write_json, write_jsonl, write_manifest
-from reer.pairs import Pairs, read_pairs
-from reer.prompts import PromptSet, load_set
-from reer.propose import Proposer
-from reer.search import Search
-from reer.state import State
-from reer.tracking import open_tracker
-from reer.trajectories import Tally, TrajectoryFiles, to_row
+from reer.method.guards.filters import of_row, reason_to_drop
+from reer.method.prompts import PromptSet, load_set
+from reer.method.propose import Proposer
+from reer.method.search import Search
+from reer.method.state import State
+from reer.run.estimate import estimate
+from reer.run.execute import pending, run_examples
+from reer.run.launch import DONE, PARTIAL, command, open_run_dir
+from reer.run.ledger import Ledger
+from reer.run.manifest import write_json, write_jsonl, write_manifest
+from reer.run.tracking import open_tracker
 from reer.types import Event, Example, Step, Usage
 
 
@@ -149,7 +149,7 @@ def _seconds_before(run_dir: Path) -> float:
 
 def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> int:
     """Log, draw the page, tell the user, choose the exit code."""
-    from reer.report import write_page
+    from reer.page.report import write_page
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
     cost = Usage(**summary["usage"])

@@ -1,5 +1,6 @@
 """A real but tiny model, made on the spot: no hub, no download, about a second."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,14 @@ LINES = [
     "The night was dark and the wind was in the trees; she wanted to begin with a picture.",
     "你好，世界。我先想一想，再写下去。",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A job that was started with `&` ignores SIGINT, and so would the stages that the tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from reer.results import judged_hash
+from reer.files.results import judged_hash
 
 Row = dict[str, Any]
 

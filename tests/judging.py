@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from eval.benchmarks.items import Item
 from eval.benchmarks.reasoning import CRITERIA, RUBRIC
-from eval.items import Item
-from reer.types import FinishReason, GenerateRequest, JudgeRequest, Response, Usage
+from eval.types import JudgeRequest
+from reer.types import FinishReason, GenerateRequest, Response, Usage
 
 NAMES = [criterion.name for criterion in CRITERIA]
 ITEMS = [Item(id=id_, query=f"query {id_}", rubric=RUBRIC) for id_ in "abc"]

@@ -1,77 +1,143 @@
-"""The import arrows of the house: each layer imports only layers above, heavy libraries stay inside functions."""
+"""The rooms of the house and the arrows between them, as docs/architecture.md draws them, and how large they may be.
+
+The picture is the rule: an import has to follow its arrows, and every arrow has to be an import.
+"""
 
 import ast
+import re
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = [
-    ["types", "errors"],
-    ["state"],
-    ["config", "layout", "objective", "segment", "ledger", "prompts", "leak", "outputs", "manifest", "diff"],
-    ["pairs", "backend", "tracking"],
-    ["propose", "policy", "cost", "estimate", "filters"],
-    ["search"],
-    ["trajectories", "execute"],
-    ["launch", "results", "overview", "plots", "score_plots", "views", "answers", "evaluation", "report"],
-    ["synthesize"],
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+PACKAGES = ("reer", "train", "eval")
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "deepspeed", "vllm", "matplotlib", "wandb", "accelerate"}
-SOURCES = sorted(path for package in ("reer", "train", "eval") for path in (ROOT / package).rglob("*.py"))
+SUBCLASSES = ("train/running/callbacks.py", "train/running/packing.py")
+"""They subclass the trainer's own, and are imported inside functions."""
+ENTRIES, LINES = 12, 350
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*") if path.is_file() and path.suffix in ("", ".py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
-def imports(tree, *, everywhere):
-    """Imported modules with the imported names; only those at the top of the file unless `everywhere`."""
-    nodes = ast.walk(tree) if everywhere else [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
-    for node in nodes:
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(dotted):
+    path = ROOT.joinpath(*dotted.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def imports(path, *, everywhere=True):
+    """Modules that a file imports, with what it takes of them; only at its top unless `everywhere`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield from ((node.module or "", alias.name) for alias in node.names)
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (full if is_module(full := f"{module}.{a.name}") else module for a in node.names)
 
 
-def parsed(path):
-    return ast.parse(path.read_text(encoding="utf-8"))
+def ours(path):
+    return [module for module in imports(path) if module.split(".")[0] in PACKAGES]
 
 
-def layer_of(path):
-    parts = path.relative_to(ROOT / "reer").with_suffix("").parts
-    return None if parts == ("__init__",) else parts[0]
+def room(module):
+    return ".".join(module.split(".")[:2])
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.is_relative_to(ROOT / "reer")], ids=lambda p: p.stem)
-def test_reer_imports_only_layers_above(path):
-    own = layer_of(path)
-    if own is None:
+@cache
+def drawn():
+    """The arrows of the picture: room -> rooms it points to."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    [picture] = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    rooms = dict(re.findall(r"^ *(\w+)\[([\w.]+)", picture, re.MULTILINE))
+    arrows = {target: set() for target in rooms.values()}
+    for start, ends in re.findall(r"^ *(\w+) --> (.+)$", picture, re.MULTILINE):
+        arrows[rooms[start]] |= {rooms[end.strip()] for end in ends.split("&")}
+    return arrows
+
+
+@cache
+def below(start):
+    """Every room that the arrows of the picture lead to."""
+    found = set(drawn()[start])
+    return found.union(*(below(next_) for next_ in found))
+
+
+def test_the_picture_has_no_circle():
+    tuple(TopologicalSorter(drawn()).static_order())
+
+
+def test_the_picture_shows_every_room_and_no_other():
+    there = {room(module_of(path)) for path in SOURCES} - set(PACKAGES)
+    assert set(drawn()) == there
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_imports_follow_the_arrows_of_the_picture(path):
+    own = room(module_of(path))
+    if own in PACKAGES:
+        assert not ours(path)
         return
-    assert own in LEVEL, f"{own} has no place in the house: add it to a layer"
-    for module, name in imports(parsed(path), everywhere=False):
-        assert module.partition(".")[0] not in ("train", "eval")
-        if not module.startswith("reer"):
-            continue
-        target = module.split(".")[1] if "." in module else name
-        if target in LEVEL and target != own:
-            assert LEVEL[target] <= LEVEL[own], f"{own} imports {target}, which stands below it"
+    wrong = {room(module) for module in ours(path)} - below(own) - {own, "reer"}
+    assert not wrong, f"{name(path)} imports {sorted(wrong)}: no arrow of docs/architecture.md leads there"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if not p.is_relative_to(ROOT / "reer")], ids=lambda p: p.stem)
-def test_train_and_eval_know_reer_and_not_each_other(path):
-    own = path.relative_to(ROOT).parts[0]
-    other = {"train": "eval", "eval": "train"}[own]
-    assert not [m for m, _ in imports(parsed(path), everywhere=True) if m.partition(".")[0] == other]
+def test_every_arrow_is_an_import():
+    real = {(room(module_of(path)), room(module)) for path in SOURCES for module in ours(path)}
+    assert not [(a, b) for a, ends in drawn().items() for b in ends if (a, b) not in real]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_no_module_imports_in_a_circle():
+    """Imports inside functions count too."""
+    graph = {module_of(path): set(ours(path)) - {module_of(path)} for path in SOURCES}
+    doors = {module_of(path) for path in SOURCES if path.name == "__init__.py"}
+    graph = {
+        module: found - {door for door in doors if module.startswith(f"{door}.")} for module, found in graph.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_train_and_eval_know_reer_and_not_each_other_and_reer_neither():
+    known = {"reer": {"reer"}, "train": {"train", "reer"}, "eval": {"eval", "reer"}}
+    for path in SOURCES:
+        assert {module.split(".")[0] for module in ours(path)} <= known[module_of(path).split(".")[0]], path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_heavy_libraries_are_imported_inside_functions(path):
-    if path.name in ("callbacks.py", "packing.py"):  # subclass the trainer's own; imported inside functions
-        return
-    found = {module.partition(".")[0] for module, _ in imports(parsed(path), everywhere=False)}
-    assert not found & HEAVY
+    if name(path) not in SUBCLASSES:
+        assert not {module.partition(".")[0] for module in imports(path, everywhere=False)} & HEAVY
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_every_module_says_what_it_is(path):
-    tree = parsed(path)
-    assert not tree.body or ast.get_docstring(tree), f"{path} has no docstring"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not tree.body or ast.get_docstring(tree), f"{name(path)} has no docstring"
+
+
+@pytest.mark.parametrize("top", [*PACKAGES, "scripts"])
+def test_every_folder_fits_in_one_look(top):
+    for folder in [ROOT / top, *(path for path in (ROOT / top).rglob("*") if path.is_dir())]:
+        entries = [path.name for path in folder.iterdir() if path.name != "__pycache__"]
+        assert len(entries) <= ENTRIES, f"{name(folder)} has {len(entries)} entries"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *SCRIPTS, *TESTS], ids=name)
+def test_no_file_is_longer_than_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from reer import launch
 from reer.errors import ModelError
-from reer.prompts import load_set
+from reer.method.prompts import load_set
+from reer.run import launch
 from reer.synthesize import main
 
 GOOD = {"id": "good", "query": "Write of rain.", "answer": "Rain fell on the roof all night. Nobody slept."}

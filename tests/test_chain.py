@@ -29,10 +29,10 @@ from reer.config import (
     SegmentConfig,
 )
 from reer.layout import build_layout
-from reer.prompts import Prompt, PromptSet
-from reer.propose import Proposer
-from reer.search import Search
-from reer.state import State
+from reer.method.prompts import Prompt, PromptSet
+from reer.method.propose import Proposer
+from reer.method.search import Search
+from reer.method.state import State
 from reer.types import Example
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +203,7 @@ def test_the_demo_in_small_with_smollm2(tmp_path):
     rows = jsonl(runs / "synthesize" / "trajectories.jsonl")
     assert all(row["nll"]["final"] <= row["nll"]["first"] for row in rows)
     cache = Path(os.environ.get("REER_CACHE") or Path.home() / ".cache" / "reer") / "smollm2"
-    check = [sys.executable, str(ROOT / "scripts" / "check_scores"), str(runs / "synthesize"), str(cache)]
+    check = [sys.executable, str(ROOT / "scripts" / "checks" / "scores"), str(runs / "synthesize"), str(cache)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     call(tmp_path, "train.sft", *small, "trainer.args.num_train_epochs=1")
@@ -212,6 +212,8 @@ def test_the_demo_in_small_with_smollm2(tmp_path):
     assert results["reference_lift"]["n_asked"] == 2
     assert len(results["benchmarks"]["reasoning"]["scores"]) == 5
     folders = [str(runs / name) for name in ("synthesize", "sft", "evaluate-tuned")]
-    done = subprocess.run(command("reer.report", *folders), cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command("reer.page.report", *folders), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (runs / "report.html").stat().st_size > 50_000

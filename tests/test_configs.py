@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from reer import launch
 from reer.config import EvaluationConfig, PlanningConfig, SftConfig, SynthesizeConfig, load, register
 from reer.errors import ConfigError, RunDirError
+from reer.run import launch
 
 CONF = Path(__file__).parents[1] / "conf"
 STAGES = {"synthesize": SynthesizeConfig, "sft": SftConfig, "plan": PlanningConfig, "evaluate": EvaluationConfig}
@@ -196,7 +196,7 @@ def test_a_run_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "deepspeed").glob("*.yaml")))
 def test_deepspeed_accepts_every_option_of_its_group(name):
-    from train.sharding import check_deepspeed
+    from train.arguments.sharding import check_deepspeed
 
     config = load(compose("sft", overrides=[f"deepspeed={name}"]), SftConfig)
     if config.deepspeed.config is not None:
@@ -206,9 +206,11 @@ def test_deepspeed_accepts_every_option_of_its_group(name):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "peft").glob("*.yaml")))
 def test_peft_and_transformers_accept_every_option_of_its_group(name, monkeypatch):
-    from train.adapters import adapter_arguments, quantization_arguments
+    from train.arguments.adapters import adapter_arguments, quantization_arguments
 
-    monkeypatch.setattr("train.adapters.installed", lambda package: True)  # bitsandbytes itself reads no config
+    monkeypatch.setattr(
+        "train.arguments.adapters.installed", lambda package: True
+    )  # bitsandbytes itself reads no config
     config = load(compose("sft", overrides=[f"peft={name}"]), SftConfig)
     adapter, quantization = adapter_arguments(config.peft), quantization_arguments(config.peft)
     assert (adapter is None) == (name == "none")
@@ -217,7 +219,7 @@ def test_peft_and_transformers_accept_every_option_of_its_group(name, monkeypatc
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("deepwriter_*.yaml")))
 def test_trl_accepts_the_arguments_of_every_experiment(name):
-    from train.arguments import Amount, trainer_arguments
+    from train.arguments.trainer import Amount, trainer_arguments
 
     config = load(compose("sft", overrides=[f"experiment={name}"]), SftConfig)
     args = trainer_arguments(config, "bfloat16", Amount(examples=20_000, tokens=85_200_000, held_out=128))

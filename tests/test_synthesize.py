@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from reer import launch
 from reer.backend.fake import FakeScorer
 from reer.config import FakeBackendConfig
 from reer.layout import Layout
-from reer.prompts import load_set
+from reer.method.prompts import load_set
+from reer.run import launch
 
 ROW_KEYS = {
     "id", "trajectory", "query", "answer", "thinking", "segments", "first", "nll", "objective", "answer_tokens",

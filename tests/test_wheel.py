@@ -42,5 +42,5 @@ def test_it_works_where_no_checkout_is(wheel, tmp_path):
     for stage in ("reer.synthesize", "train.sft", "eval.run"):
         assert "name: demo" in python("-m", stage, "--cfg", "job", "experiment=demo")
     assert "2 of 2 kept" in python("-m", "reer.synthesize", "experiment=fake", "data.limit=2")
-    python("-m", "reer.report", "runs/fake/synthesize")
+    python("-m", "reer.page.report", "runs/fake/synthesize")
     assert (tmp_path / "runs" / "fake" / "report.html").exists()

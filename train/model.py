@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from reer.backend.models import ChatTokenizer, explained, locate
 from reer.config import ModelConfig, PeftConfig, SftConfig
 
-from .adapters import quantization_arguments
-from .arguments import model_arguments
+from .arguments.adapters import quantization_arguments
+from .arguments.trainer import model_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

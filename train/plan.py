@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from reer.config import PlanningConfig
 from reer.errors import ConfigError
-from reer.launch import DONE, command
+from reer.run.launch import DONE, command
 
-from .arguments import max_length
-from .arithmetic import (
+from .arguments.trainer import max_length
+from .planning.arithmetic import (
     CONTEXT,
     CPU_ADAM,
     FRAGMENTED,
@@ -23,8 +23,8 @@ from .arithmetic import (
     memory,
     training_flops,
 )
-from .remedies import remedies
-from .setup import Reading, read
+from .planning.remedies import remedies
+from .planning.setup import Reading, read
 
 GB = 1e9
 
@@ -209,7 +209,7 @@ def _assumptions(reading: Reading, card: Card) -> Iterator[str]:
         yield f"  matrix products  {plan.matmul_tflops:g} TFLOP/s (plan.matmul_tflops)"
     else:
         yield f"  matrix products  {MATMUL} of the {card.tflops:g} TFLOP/s of the data sheet, as measured on an H100"
-        yield "                   (plan.matmul_tflops takes what scripts/bench_sft measures on yours)"
+        yield "                   (plan.matmul_tflops takes what scripts/bench/sft measures on yours)"
     yield f"  utilisation      {plan.utilisation:g} of that (plan.utilisation), communication included; torchtitan's"
     yield "                   published runs of Llama-3.1-8B on 8 H100 come to 0.37 to 0.48, by the same count"
     if setup.offload_optimizer:

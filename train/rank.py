@@ -7,15 +7,15 @@ from pathlib import Path
 from reer.config import SftConfig, load_frozen
 from reer.errors import UserError
 
-from .processes import check, end_with_parent
+from .arguments.processes import check, end_with_parent
 
 
 def main() -> None:
     """Train, and leave the rest to the process that started this one."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
 
-    from .training import train
-    from .work import read
+    from .examples.work import read
+    from .running.training import train
 
     end_with_parent()
     handler = get_error_handler()

@@ -9,15 +9,16 @@ and after is done once, here.
 from pathlib import Path
 
 from reer.config import SftConfig
-from reer.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
+from reer.run.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
 
-from .adapters import adapter_arguments
-from .arguments import max_length, on_cpu, optimiser_steps, rows_per_step, trainer_arguments
-from .audit import audit
-from .data import count
-from .processes import check, is_main, launched, needs_start, start
-from .record import begun, finish, is_finished, is_trained, refuse_other_data, report, write_inputs
-from .work import Work, read
+from .arguments.adapters import adapter_arguments
+from .arguments.processes import check, is_main, launched, needs_start, start
+from .arguments.trainer import max_length, on_cpu, optimiser_steps, rows_per_step, trainer_arguments
+from .examples.audit import audit
+from .examples.data import count
+from .examples.work import Work, read
+from .running.finish import finish, report
+from .running.record import begun, is_finished, is_trained, refuse_other_data, write_inputs
 
 
 def run(config: SftConfig) -> int:
@@ -30,7 +31,7 @@ def run(config: SftConfig) -> int:
         refuse_other_data(run_dir, Path(config.data.trajectories))
         if is_finished(run_dir):
             return _told(run_dir)
-    from .training import train
+    from .running.training import train
 
     work = read(config)
     if looks:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from reer.config import BenchmarkConfig
 from reer.errors import ConfigError
 
-from ..items import Benchmark
 from . import hellobench, longbench_write, reasoning, writingbench
+from .items import Benchmark
 
 BENCHMARKS: dict[str, Callable[[BenchmarkConfig], Benchmark]] = {
     "reasoning": reasoning.load,

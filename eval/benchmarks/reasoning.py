@@ -7,14 +7,15 @@ neither prompt nor anchors, so both are ours. Criteria of one's own take their p
 from pathlib import Path
 
 from reer.config import BenchmarkConfig
-from reer.manifest import sha256
-from reer.pairs import read_pairs
-from reer.types import Example, Rubric
+from reer.files.pairs import read_pairs
+from reer.run.manifest import sha256
+from reer.types import Example
 
-from ..fetch import SAMPLE
-from ..items import Benchmark, Item, Source, make_benchmark
-from ..rubric import graded, make_rubric
-from ..rubric_file import read_rubric
+from ..types import Rubric
+from .fetch import SAMPLE
+from .items import Benchmark, Item, Source, make_benchmark
+from .rubric import graded, make_rubric
+from .rubric_file import read_rubric
 
 SHIPPED = "eval_pairs.jsonl"
 

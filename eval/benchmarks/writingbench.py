@@ -12,13 +12,13 @@ from pathlib import Path
 
 from reer.config import BenchmarkConfig
 from reer.errors import DataError
-from reer.leak import language_of
-from reer.types import Anchor, Criterion
+from reer.text import language_of
 
-from ..fetch import SAMPLE, Pinned, fetch, local, packaged
-from ..items import Benchmark, Item, make_benchmark
-from ..rows import BadRow, Row, load_rows, source_of, want
-from ..rubric import make_rubric
+from ..types import Anchor, Criterion
+from .fetch import SAMPLE, Pinned, fetch, local, packaged
+from .items import Benchmark, Item, make_benchmark
+from .rows import BadRow, Row, load_rows, source_of, want
+from .rubric import make_rubric
 
 BANDS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10))
 DOMAINS = {

@@ -14,7 +14,7 @@ def build_generator(config: BackendConfig) -> Generator:
     if isinstance(config, HFBackendConfig):
         return _hf_generator(config)
     if isinstance(config, OpenAIBackendConfig):
-        from reer.backend.openai import OpenAIGenerator
+        from reer.backend.server.chat import OpenAIGenerator
 
         return OpenAIGenerator(config)
     if isinstance(config, VLLMBackendConfig):
@@ -45,7 +45,7 @@ def build_scorer(config: BackendConfig) -> Scorer:
 
         return FakeScorer(config)
     if isinstance(config, OpenAIBackendConfig):
-        from reer.backend.server_scorer import ServerScorer
+        from reer.backend.server.scorer import ServerScorer
 
         return ServerScorer(config)
     raise ConfigError(f"the {config.kind} backend writes texts but does not score them: choose backend@scorer=hf")
@@ -53,9 +53,9 @@ def build_scorer(config: BackendConfig) -> Scorer:
 
 def _hf_generator(config: HFBackendConfig) -> Generator:
     """A running batch, or transformers' own generation for a model whose attention does not allow it."""
-    from reer.backend.continuous import ContinuousGenerator
     from reer.backend.hf import HFGenerator
-    from reer.backend.packed import DoesNotFit
+    from reer.backend.packed.attention import DoesNotFit
+    from reer.backend.packed.generator import ContinuousGenerator
 
     try:
         return ContinuousGenerator.load(config)
@@ -67,8 +67,8 @@ def _hf_generator(config: HFBackendConfig) -> Generator:
 def _hf_scorer(config: HFBackendConfig) -> Scorer:
     """Packed forwards, or plain ones for a model whose attention does not allow it."""
     from reer.backend.hf import HFScorer
-    from reer.backend.packed import DoesNotFit
-    from reer.backend.packed_scorer import PackedScorer
+    from reer.backend.packed.attention import DoesNotFit
+    from reer.backend.packed.scorer import PackedScorer
 
     try:
         return PackedScorer.load(config)

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reer.backend.openai import Refusal
+from reer.backend.server.chat import Refusal
 from reer.config import FakeBackendConfig
 from reer.errors import BackendError, DataError
-from reer.leak import words
-from reer.manifest import digest, seed_of
+from reer.text import digest, seed_of, words
 from reer.types import FinishReason, GenerateRequest, Message, Response, Score, Scored, ScoreRequest, Usage
 
 _END = 256

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from reer.config import ModelConfig
 from reer.errors import ModelError
 from reer.layout import THINK_OPEN
-from reer.manifest import digest
+from reer.text import digest
 from reer.types import GenerateRequest, Message, Tokenizer
 
 if TYPE_CHECKING:

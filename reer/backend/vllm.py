@@ -19,7 +19,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from reer.backend.models import load_tokenizer, locate, prompt_ids
-from reer.backend.server_scorer import CONTINUED, PROBE, TOLERANCE
+from reer.backend.server.scorer import CONTINUED, PROBE, TOLERANCE
 from reer.config import ModelConfig, VLLMBackendConfig
 from reer.errors import BackendError, ModelError
 from reer.types import FinishReason, GenerateRequest, Response, Scored, ScoreRequest, Usage, score_of

@@ -8,7 +8,7 @@ import pytest
 from reer.backend import build_scorer
 from reer.backend.cache import CachedScorer
 from reer.backend.fake import FakeScorer
-from reer.backend.packed_scorer import PackedScorer
+from reer.backend.packed.scorer import PackedScorer
 from reer.config import FakeBackendConfig, HFBackendConfig, ModelConfig
 from reer.types import ScoreRequest
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reer.backend.continuous import ContinuousGenerator
 from reer.backend.hf import HFGenerator, HFScorer, _sampling
 from reer.backend.models import prompt_ids
-from reer.backend.packed_scorer import PackedScorer
+from reer.backend.packed.generator import ContinuousGenerator
+from reer.backend.packed.scorer import PackedScorer
 from reer.config import HFBackendConfig, ModelConfig
 from reer.errors import BackendError
 from reer.layout import Layout

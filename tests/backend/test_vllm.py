@@ -1,4 +1,4 @@
-"""A real vLLM, in process and as a server. `scripts/test_vllm` sets both up and runs this file; elsewhere it skips.
+"""A real vLLM, in process and as a server. `scripts/checks/vllm` sets both up and runs this file; elsewhere it skips.
 
 REER_VLLM_URL: a server of SmolLM2 under the name smol. In-process tests need vLLM in this environment.
 """
@@ -23,8 +23,8 @@ TEXTS = [
     "雪夜，湖心亭。\n\n到亭上，有两人铺毡对坐。",
 ]
 MODEL = ModelConfig(path="smollm2", dtype="float32", device="cpu", max_length=1024)
-in_process = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here: scripts/test_vllm")
-served = pytest.mark.skipif(URL is None, reason="no server (REER_VLLM_URL): scripts/test_vllm")
+in_process = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here: scripts/checks/vllm")
+served = pytest.mark.skipif(URL is None, reason="no server (REER_VLLM_URL): scripts/checks/vllm")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_engine_draws_the_same_for_the_same_seed(engine):
 
 @served
 def test_the_server_scores_as_a_plain_forward(requests, plain):
-    from reer.backend.server_scorer import ServerScorer
+    from reer.backend.server.scorer import ServerScorer
 
     agree(ServerScorer(server()), requests, plain)
 
@@ -103,7 +103,7 @@ def test_a_small_synthesis_through_the_server_is_confirmed_by_plain_transformers
     rows = [json.loads(line) for line in (tmp_path / "trajectories.jsonl").read_text().splitlines()]
     assert len(rows) == 2
     assert all(row["scorer"]["model"] == "smol" for row in rows)
-    check = Path(__file__).parents[2] / "scripts" / "check_scores"
+    check = Path(__file__).parents[2] / "scripts" / "checks" / "scores"
     done = subprocess.run([sys.executable, check, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -113,7 +113,7 @@ def test_the_reasoning_of_a_fine_tuned_model_comes_apart_from_its_answer():
     """On the queries it was trained on, greedily: what opens with a think block and closes it is taken apart."""
     from openai import OpenAI
 
-    from reer.pairs import read_pairs
+    from reer.files.pairs import read_pairs
 
     client = OpenAI(base_url=str(URL), api_key="none")
     apart = 0

@@ -8,9 +8,9 @@ from evaluations import JUDGES, write_evaluation, write_rows
 
 from eval import compare as module
 from eval.compare import compare, table
-from eval.families import families, family_of
+from eval.scoring.families import families, family_of
 from reer.errors import RunDirError
-from reer.results import read_evaluations, read_runs
+from reer.files.results import read_evaluations, read_runs
 
 
 def compared(*folders: Path) -> dict[str, Any]:

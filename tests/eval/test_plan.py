@@ -5,7 +5,7 @@ from pathlib import Path
 from judging import answer_row
 
 from eval.benchmarks import load
-from eval.judge import judges_of
+from eval.judging.judge import judges_of
 from eval.plan import planned
 from reer.config import (
     BenchmarkConfig,
@@ -16,7 +16,8 @@ from reer.config import (
     PanelConfig,
     PriceConfig,
 )
-from reer.manifest import digest, write_jsonl
+from reer.run.manifest import write_jsonl
+from reer.text import digest
 
 FAKE = FakeBackendConfig()
 

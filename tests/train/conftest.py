@@ -1,11 +1,12 @@
 """A trajectories file and a config for the tiny model."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from reer.config import DataConfig, ModelConfig, PeftConfig, SftConfig, TrainerConfig
 from reer.types import Example
@@ -56,3 +57,12 @@ def make_config(trajectories: Path, tiny_model: Path, tmp_path: Path) -> Callabl
         )
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def few_threads() -> Iterator[None]:
+    """Two threads wait for each other longer than a tiny model computes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_module
 from reer.config import ModelConfig, PeftConfig, PlanConfig, PlanningConfig, SftConfig, load, register
 from reer.errors import ConfigError, ModelError
 from train.plan import CARDS, GB, find_card, needed, run, schedule, table
-from train.remedies import remedies
-from train.setup import Reading, read
+from train.planning.remedies import remedies
+from train.planning.setup import Reading, read
 from train.sft import run as train
 
 ROOT = Path(__file__).parents[2]
@@ -233,10 +233,10 @@ def test_the_command_writes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_planned_for_smollm2_is_what_training_takes() -> None:
-    """Two steps at 512 tokens, all weights; scripts/check_plan has other settings."""
+    """Two steps at 512 tokens, all weights; scripts/bench/plan has other settings."""
     command = [
         sys.executable,
-        str(ROOT / "scripts/check_plan"),
+        str(ROOT / "scripts/bench/plan"),
         "--tokens",
         "512",
         "trainer.args.gradient_checkpointing=true",
@@ -251,7 +251,7 @@ def test_what_is_planned_for_smollm2_is_what_training_takes() -> None:
 def test_the_benchmark_runs_at_a_toy_size() -> None:
     command = [
         sys.executable,
-        str(ROOT / "scripts/bench_sft"),
+        str(ROOT / "scripts/bench/sft"),
         "--shape",
         "tiny",
         "--context",

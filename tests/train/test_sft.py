@@ -1,6 +1,8 @@
+"""The stage reer-sft: its contract, resuming, and mistakes."""
+
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +12,18 @@ import torch
 from reer.backend.models import load_tokenizer
 from reer.config import PeftConfig, SftConfig
 from reer.errors import ConfigError, DataError, ModelError, RunDirError
-from reer.launch import exclusive
 from reer.layout import Layout
-from train import checkpoints
-from train.arguments import trainer_arguments
-from train.data import prepare, to_rows
-from train.model import complete_model, save_trained
-from train.record import begun
+from reer.run.launch import exclusive
+from train.arguments.trainer import trainer_arguments
+from train.examples.data import prepare
+from train.examples.work import read
+from train.running import checkpoints
+from train.running.record import begun
+from train.running.training import build_trainer, runnable
 from train.sft import run
-from train.training import build_trainer, runnable
-from train.work import read
 
 Make = Callable[..., SftConfig]
 LORA = PeftConfig(method="lora", args={"r": 4, "lora_alpha": 8, "target_modules": "all-linear"})
-
-
-@pytest.fixture(autouse=True)
-def _few_threads() -> Iterator[None]:
-    """Two threads wait for each other longer than a tiny model computes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer_of(config: SftConfig) -> Any:
@@ -41,95 +33,6 @@ def trainer_of(config: SftConfig) -> Any:
 
 def weights(model: Any) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.named_parameters()}
-
-
-def test_the_trainer_supervises_exactly_the_mask(make_config: Make) -> None:
-    config = make_config()
-    trainer = trainer_of(config)
-    layout = Layout("think", load_tokenizer(config.model))
-    rows = to_rows(prepare(Path(config.data.trajectories), layout, 512).examples, layout.tokenizer.end_of_turn)
-    batch = trainer.data_collator([trainer.train_dataset[n] for n in range(len(rows))])
-    for row, ids, labels in zip(rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
-        length = len(row["input_ids"])
-        wanted = [i if m else -100 for i, m in zip(row["input_ids"], row["completion_mask"], strict=True)]
-        assert ids[:length] == row["input_ids"]
-        assert labels == wanted + [-100] * (len(labels) - length)
-
-
-def test_the_loss_is_the_mean_over_supervised_tokens(make_config: Make, tiny_model: Path) -> None:
-    """Against plain transformers: cross-entropy of the labels under the untrained model."""
-    from transformers import AutoModelForCausalLM
-
-    config = make_config({"max_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 0.0})
-    trainer = trainer_of(config)
-    trainer.train()
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    total, tokens = 0.0, 0
-    for row in trainer.train_dataset:
-        labels = torch.tensor(row["labels"][1:])
-        logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
-        total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
-        tokens += int((labels != -100).sum())
-    assert trainer.state.log_history[0]["loss"] == pytest.approx(total / tokens, abs=1e-4)
-
-
-def test_every_weight_changes(make_config: Make) -> None:
-    trainer = trainer_of(make_config())
-    before = weights(trainer.model)
-    trainer.train()
-    after = weights(trainer.model)
-    assert [name for name in before if torch.equal(before[name], after[name])] == []
-
-
-def test_lora_changes_its_adapters_and_nothing_else(make_config: Make) -> None:
-    trainer = trainer_of(make_config(peft=LORA))
-    before = weights(trainer.model)
-    trainable = {name for name, value in trainer.model.named_parameters() if value.requires_grad}
-    trainer.train()
-    after = weights(trainer.model)
-    assert trainable == {name for name in before if "lora_" in name}
-    assert {name for name in before if not torch.equal(before[name], after[name])} == trainable
-
-
-@pytest.mark.parametrize("peft", [PeftConfig(), LORA], ids=["full", "lora"])
-def test_the_saved_folder_is_the_trained_model_and_stops(make_config: Make, peft: PeftConfig, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-
-    config = make_config(peft=peft)
-    trainer = trainer_of(config)
-    trainer.train()
-    ids = torch.tensor([trainer.train_dataset[0]["input_ids"]])
-    with torch.no_grad():
-        trained = trainer.model.eval()(ids).logits
-    tokenizer = load_tokenizer(config.model)
-    save_trained(trainer, tmp_path / "trained", "float32")
-    complete_model(config, tmp_path / "trained", tokenizer, tmp_path / "model", "float32")
-    reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    assert reloaded.dtype == torch.float32
-    torch.testing.assert_close(reloaded(ids).logits, trained, atol=1e-5, rtol=0)
-    assert tokenizer.end_of_turn in GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id
-    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template == tokenizer.hf.chat_template
-    with torch.no_grad():  # make the end of turn the likeliest token everywhere: generation ends after one
-        reloaded.lm_head.weight = torch.nn.Parameter(torch.zeros_like(reloaded.lm_head.weight))
-        reloaded.lm_head.bias = torch.nn.Parameter(torch.eye(len(tokenizer.hf))[tokenizer.end_of_turn])
-        written = reloaded.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
-    assert written[0, ids.shape[1] :].tolist() == [tokenizer.end_of_turn]
-
-
-def test_full_fine_tuning_in_bfloat16_keeps_float32_weights(make_config: Make, tmp_path: Path) -> None:
-    """Updates at lr 1e-6 are far below what bfloat16 weights could take up."""
-    config = make_config({"learning_rate": 1e-6})
-    config.model.dtype = "bfloat16"
-    trainer = trainer_of(config)
-    assert trainer.args.bf16
-    before = weights(trainer.model)
-    trainer.train()
-    after = weights(trainer.model)
-    assert {value.dtype for value in after.values()} == {torch.float32}
-    assert not any(torch.equal(before[name], after[name]) for name in before)
-    assert run(config) == 0
-    config_json = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    assert config_json["dtype"] == "bfloat16"
 
 
 def test_a_run_leaves_its_contract(make_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +57,7 @@ def test_held_out_nll_is_that_of_the_saved_model(make_config: Make, tmp_path: Pa
     """Against plain transformers and the texts, without our layout code."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from train.data import split
+    from train.examples.data import split
 
     config = make_config(held_out=1)
     run(config)
@@ -293,11 +196,11 @@ def test_interrupted_after_training_it_is_not_trained_again(
 
     config = make_config(held_out=1)
     with monkeypatch.context() as patch:
-        patch.setattr("train.measure.measure", interrupt)
+        patch.setattr("train.running.measure.measure", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     assert not (tmp_path / "run" / "summary.json").exists()
-    monkeypatch.setattr("train.training.train", interrupt)
+    monkeypatch.setattr("train.running.training.train", interrupt)
     assert run(config) == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out"]["nll_answer"] > 0
 

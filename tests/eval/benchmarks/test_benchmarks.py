@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.benchmarks import BENCHMARKS, hellobench, load, longbench_write, writingbench
-from eval.fetch import PACKAGED
+from eval.benchmarks.fetch import PACKAGED
 from reer.config import BenchmarkConfig
 from reer.errors import ConfigError, DataError
 

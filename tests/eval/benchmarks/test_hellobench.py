@@ -26,7 +26,7 @@ GOLDEN = {
 
 
 def test_weights_of_every_category_add_up_to_100() -> None:
-    path = ROOT / "reer" / "data" / "benchmarks" / "hellobench_weights.json"
+    path = ROOT / "reer" / "files" / "data" / "benchmarks" / "hellobench_weights.json"
     weights = json.loads(path.read_text())
     assert len(weights) == 38
     for category, values in weights.items():
@@ -48,7 +48,7 @@ def test_a_checklist_without_weights_or_of_another_length_is_named() -> None:
 
 
 def test_check_hellobench_reproduces_the_published_means() -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "check_hellobench"), str(EXTRACT)]
+    script = [sys.executable, str(ROOT / "scripts" / "checks" / "hellobench"), str(EXTRACT)]
     done = subprocess.run(script, capture_output=True, text=True, check=True)
     found = defaultdict(dict)
     for line in done.stdout.splitlines():
@@ -72,7 +72,7 @@ def test_check_hellobench_reproduces_the_published_means() -> None:
 def test_check_hellobench_names_a_bad_row(tmp_path: Path, row: str, words: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(EXTRACT.read_text().splitlines()[0] + "\n" + row + "\n")
-    script = [sys.executable, str(ROOT / "scripts" / "check_hellobench"), str(path)]
+    script = [sys.executable, str(ROOT / "scripts" / "checks" / "hellobench"), str(path)]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert words in done.stderr

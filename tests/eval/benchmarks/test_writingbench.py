@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.benchmarks.fetch import packaged
 from eval.benchmarks.writingbench import DOMAINS, load
-from eval.fetch import packaged
 from reer.config import BenchmarkConfig
 from reer.errors import DataError
 

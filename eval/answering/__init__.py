@@ -1,0 +1,1 @@
+"""From a benchmark's prompts to answers, and what these say without a judge."""

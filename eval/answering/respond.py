@@ -1,0 +1,97 @@
+"""The step that lets the model under test answer the held-out queries, and takes its replies apart.
+
+Knows a generator and a layout's frame; knows nothing of judges.
+"""
+
+from collections.abc import Callable, Sequence
+
+from reer.backend.fake import FakeTokenizer
+from reer.backend.server.chat import Refusal
+from reer.config import BenchmarkConfig, LayoutConfig
+from reer.files.outputs import loops, word_count
+from reer.layout import Layout, build_layout
+from reer.text import seed_of
+from reer.types import GenerateRequest, Generator, Message, Response
+
+from ..benchmarks.items import Item
+from ..store import Row, Rows, fill
+
+ANSWER_FIELDS = ("id", "prompt", "answer", "model", "benchmark", "finish_reason", "words", "well_formed", "loop")
+"""What a row of answers.jsonl has at least."""
+EPOCH = 0
+"""Every query is answered once."""
+REFUSED: Row = {
+    "thinking": None,
+    "answer": "",
+    "finish_reason": "refused",
+    "tokens": None,
+    "words": 0,
+    "well_formed": False,
+    "loop": False,
+}
+"""What is stored where the model under test declined to answer."""
+
+
+def reply_parser(layout: LayoutConfig) -> Layout:
+    """What takes a reply apart, which needs the frame and not the tokens."""
+    return build_layout(layout, FakeTokenizer())
+
+
+async def respond(
+    items: Sequence[Item],
+    answers: Rows,
+    generator: Callable[[], Generator],
+    parser: Layout,
+    *,
+    label: str,
+    benchmark: BenchmarkConfig,
+    seed: int,
+    concurrency: int,
+) -> dict[str, str]:
+    """Answer every query that has no stored answer; the generator is built only if there is one.
+
+    A refusal is an answer, and an empty one: were it left out, refusing would raise the mean. Returns ids whose
+    request failed, with the reason.
+    """
+    stored = current_answers(answers.rows, items)
+    queries = {item.id: item.query for item in items if item.id not in stored}
+    if not queries:
+        return {}
+    model = generator()
+
+    async def one(id_: str) -> Row:
+        request = GenerateRequest(
+            messages=(Message("user", parser.user_turn(queries[id_])),),
+            seeds=(seed_of(seed, "answer", id_, EPOCH),),
+            max_tokens=benchmark.max_tokens,
+            temperature=benchmark.temperature,
+            top_p=benchmark.top_p,
+        )
+        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": queries[id_]}
+        try:
+            [[response]] = await model.generate([request])
+        except Refusal:
+            return named | REFUSED
+        return named | taken_apart(response, parser)
+
+    return await fill(answers, list(queries), one, concurrency=concurrency, title="answer")
+
+
+def taken_apart(response: Response, parser: Layout) -> Row:
+    """What a reply says about itself, without any judge. An empty `answer` is a failed one."""
+    reply = parser.parse(response.text)
+    return {
+        "thinking": reply.thinking,
+        "answer": reply.answer,
+        "finish_reason": response.finish_reason,
+        "tokens": response.usage.generated_tokens,
+        "words": word_count(reply.answer),
+        "well_formed": reply.well_formed,
+        "loop": loops(response.text),
+    }
+
+
+def current_answers(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, Row]:
+    """The stored answer of each item, in the items' order; answers to another query text are left out."""
+    stored = {row["id"]: row for row in rows}
+    return {i.id: stored[i.id] for i in items if i.id in stored and stored[i.id]["prompt"] == i.query}

@@ -1,0 +1,1 @@
+"""From verdicts to scores with their uncertainty, and the tables that show them."""

@@ -1,0 +1,1 @@
+"""Judges against people: ratings read, verdicts asked for, agreement measured."""

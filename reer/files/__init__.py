@@ -1,0 +1,1 @@
+"""What the stages exchange, read and written: pairs, trajectories, results, and what outputs say about themselves."""

@@ -1,0 +1,130 @@
+"""What a search tries next, which candidate it takes, and when it has done enough. Pure functions of what happened.
+
+The paper visits segments from left to right once and takes the candidate with the lowest NLL. The other orders are
+ours; `accept=random` is a control that ignores the score.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import get_args
+
+from reer.config import SearchConfig
+from reer.errors import ConfigError
+from reer.method.state import State
+from reer.text import seed_of
+from reer.types import Attribution, Candidate, Operation, Usage
+
+Order = Callable[[int, int, Attribution | None], list[int]]
+"""(number of segments, seed of the sweep, attribution of the sweep) -> the place of every segment, once."""
+
+
+def _forward(n: int, seed: int, attribution: Attribution | None) -> list[int]:
+    return list(range(n))
+
+
+def _backward(n: int, seed: int, attribution: Attribution | None) -> list[int]:
+    return list(range(n))[::-1]
+
+
+def _random(n: int, seed: int, attribution: Attribution | None) -> list[int]:
+    return random.Random(seed).sample(range(n), n)
+
+
+def _attribution(n: int, seed: int, attribution: Attribution | None) -> list[int]:
+    """The segment whose removal changes the objective most comes first; one that could not be scored comes last."""
+    assert attribution is not None
+    return sorted(range(n), key=lambda index: -(attribution.changes[index] or 0.0))
+
+
+ORDERS: dict[str, Order] = {
+    "forward": _forward,
+    "backward": _backward,
+    "random": _random,
+    "attribution": _attribution,
+}
+EDITS: tuple[Operation, ...] = ("delete", "merge")
+
+
+def check(settings: SearchConfig) -> None:
+    """Raises: ConfigError: an unknown order, acceptance, start or edit."""
+    known: list[tuple[str, str, Sequence[str]]] = [
+        ("order", settings.order, tuple(ORDERS)),
+        ("accept", settings.accept, ("lower", "random")),
+        ("start", settings.start, ("direct", "skeleton")),
+        *(("edits", edit, EDITS) for edit in settings.edits),
+    ]
+    for key, value, choices in known:
+        if value not in choices:
+            raise ConfigError(f"search.{key}={value} is unknown: choose one of {', '.join(choices)}")
+
+
+def finished(state: State, settings: SearchConfig) -> bool:
+    """Whether the search is good enough, has had all its visits, has stopped getting better, or is out of budget."""
+    return (
+        state.value < settings.threshold
+        or len(state.steps) >= settings.max_steps
+        or (settings.patience is not None and state.rejections_in_a_row >= settings.patience)
+        or (state.sweep + 1 >= settings.sweeps and not open_visits(state, settings))
+        or is_spent(state.usage, [step.usage for step in state.steps], settings)
+    )
+
+
+def is_spent(spent: Usage, pieces: Sequence[Usage], settings: SearchConfig) -> bool:
+    """Whether a budget ends nearer to here than to the end of one more piece of work (a step, a round of draws)."""
+
+    def reached(limit: float | None, unit: str) -> bool:
+        ahead = fmean(getattr(piece, unit) for piece in pieces) / 2 if pieces else 0
+        return limit is not None and getattr(spent, unit) + ahead >= limit
+
+    return reached(settings.max_tokens, "forward_tokens") or reached(settings.max_seconds, "seconds")
+
+
+def open_visits(state: State, settings: SearchConfig) -> list[tuple[int, Operation]]:
+    """What is left to try in this sweep: (identity of the segment, operation), from left to right."""
+    operations: list[Operation] = ["rewrite", *(edit for edit in get_args(Operation) if edit in settings.edits)]
+    return [
+        (identity, operation)
+        for identity in state.roster
+        for operation in operations
+        if (identity, operation) not in state.visited and _possible(identity, operation, state)
+    ]
+
+
+def _possible(identity: int, operation: Operation, state: State) -> bool:
+    if identity not in state.ids:
+        return False
+    if operation == "merge":  # what stands in one paragraph with the next is one already
+        segment = state.trajectory.segments[state.ids.index(identity)]
+        return identity != state.ids[-1] and "\n" in segment[len(segment.rstrip()) :]
+    return operation != "delete" or len(state.ids) > 1
+
+
+def next_visit(state: State, settings: SearchConfig, seed: int, example: str) -> tuple[int, Operation]:
+    """The place of the segment to visit, and what to do there. There must be an open visit."""
+    attribution = state.attributions[state.sweep] if settings.order == "attribution" else None
+    order = ORDERS[settings.order](len(state.roster), seed_of(seed, example, "order", state.sweep), attribution)
+    rank = {state.roster[place]: n for n, place in enumerate(order)}
+    identity, operation = min(open_visits(state, settings), key=lambda visit: rank[visit[0]])
+    return state.ids.index(identity), operation
+
+
+def best(candidates: Sequence[Candidate]) -> int | None:
+    """Index of the lowest value; the earlier one of equals."""
+    scored = [(candidate.value, n) for n, candidate in enumerate(candidates) if candidate.value is not None]
+    return min(scored)[1] if scored else None
+
+
+def lower(candidates: Sequence[Candidate], value: float, min_gain: float) -> int | None:
+    """The best candidate, if it lowers the value by more than `min_gain`; None keeps the original."""
+    index = best(candidates)
+    if index is None:
+        return None
+    found = candidates[index].value
+    return index if found is not None and found < value - min_gain else None
+
+
+def anyone(candidates: Sequence[Candidate], seed: int) -> int | None:
+    """One of the original and the scored candidates, each with the same chance."""
+    usable = [n for n, candidate in enumerate(candidates) if candidate.nll is not None]
+    return random.Random(seed).choice([None, *usable])

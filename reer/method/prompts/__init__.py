@@ -1,0 +1,112 @@
+"""Prompt files: Markdown with strict placeholders, in reer/method/prompts/LANGUAGE/SET/ or a folder of the user's own.
+
+A file has a section `# user` (the message), and may have `# openers` (one beginning of the reply per line, one is
+drawn per request), `# reply` (the tag whose content is the result; without it the whole reply is) and `# reject`
+(words that only talk of the request itself; a result that holds one is not used).
+
+A message with `{part}` is asked passage by passage: a small model that cannot plan a whole text can still say what
+happens in a few sentences of it. The first thinking then has one sentence per opener, in order, each drawn from its
+share of the answer; the rewrite of a segment is shown the share that stands at the segment's place.
+Knows nothing of models.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from reer.errors import PromptError
+from reer.layout.instruction import COMMENT, PLACEHOLDER, read_text
+from reer.text import is_cjk, words
+
+_HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
+
+PLACEHOLDERS = {
+    "initial": {"query", "answer"},
+    "rewrite": {"query", "answer", "before", "segment", "after"},
+    "skeleton": {"query", "answer"},
+    "expand": {"query", "skeleton"},
+}
+"""What a message has to show, unless it shows `{part}`."""
+SKELETON = ("skeleton", "expand")
+"""Used by search.start=skeleton alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    user: str
+    openers: tuple[str, ...]
+    reply_tag: str | None
+    reject: frozenset[str] = frozenset()
+
+    def render(self, **values: str) -> str:
+        """Fill the placeholders in one pass, so that braces inside the values stay as they are."""
+        return PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user)
+
+    @property
+    def by_part(self) -> bool:
+        """Whether the message shows one passage of the answer at a time."""
+        return "{part}" in self.user
+
+    def talks_of_itself(self, text: str) -> bool:
+        """Whether a reply holds one of the rejected words (in Chinese, which has no spaces: anywhere)."""
+        found = set(words(text))
+        return any(word in found or (is_cjk(word) and word in text) for word in self.reject)
+
+    def opener(self, seed: int) -> str:
+        return self.openers[seed % len(self.openers)] if self.openers else ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    initial: Prompt
+    rewrite: Prompt
+    sha256: str
+    """Of all files together, for the manifest."""
+    skeleton: Prompt | None = None
+    expand: Prompt | None = None
+
+
+def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
+    """The prompts of one set in one language, as far as a search with this `start` uses them.
+
+    Raises:
+        PromptError: no such set, or a file with a missing or unknown placeholder.
+    """
+    folder = Path(name) if "/" in name else _packaged(language) / name
+    if not folder.is_dir():
+        raise PromptError(f"prompts.set={name} has no prompts for language {language}: there is no folder {folder}")
+    if start == "skeleton" and not (folder / "skeleton.md").exists():
+        raise PromptError(f"search.start=skeleton needs skeleton.md and expand.md, which prompts.set={name} lacks")
+    paths = {role: folder / f"{role}.md" for role in PLACEHOLDERS if start == "skeleton" or role not in SKELETON}
+    texts = {role: read_text(path) for role, path in paths.items()}
+    digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()
+    prompts = {role: parse(text, role, paths[role]) for role, text in texts.items()}
+    return PromptSet(**prompts, sha256=digest)
+
+
+def _packaged(language: str) -> Path:
+    return Path(__file__).parent / language
+
+
+def parse(text: str, role: str, path: Path) -> Prompt:
+    """The prompt of a role from the text of its file."""
+    placeholders = PLACEHOLDERS[role]
+    parts = _HEADING.split(COMMENT.sub("", text))
+    sections = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
+    if len(sections) < len(parts) // 2:
+        raise PromptError(f"{path}: a section stands there twice")
+    if unknown := sorted(sections.keys() - {"user", "openers", "reply", "reject"}):
+        raise PromptError(f"{path}: unknown section '# {unknown[0]}' (known: user, openers, reply, reject)")
+    if not sections.get("user"):
+        raise PromptError(f"{path}: no section '# user'")
+    found = set(PLACEHOLDER.findall(sections["user"]))
+    if "part" not in found and (missing := sorted(placeholders - found)):
+        raise PromptError(f"{path}: placeholder {{{missing[0]}}} is missing")
+    if foreign := sorted(found - placeholders - (set() if role in SKELETON else {"part"})):
+        raise PromptError(f"{path}: unknown placeholder {{{foreign[0]}}}")
+    openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
+    if "part" in found and not openers:
+        raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
+    reject = frozenset(sections.get("reject", "").lower().split())
+    return Prompt(sections["user"], openers, sections.get("reply") or None, reject)

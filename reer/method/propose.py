@@ -1,0 +1,210 @@
+"""Proposals: a first trajectory for a pair, rewrites of one segment, and edits that need no model.
+
+Every reply is parsed and checked here; what is unusable carries the reason and is never scored. Knows prompts and
+texts; knows nothing of scores.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from reer.config import SamplingConfig, SearchConfig
+from reer.errors import LayoutError
+from reer.layout import Layout
+from reer.method import segment
+from reer.method.guards import leak
+from reer.method.prompts import Prompt, PromptSet
+from reer.text import is_cjk, seed_of, words
+from reer.types import Example, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
+
+# A rewrite may grow, but not into a trajectory of its own.
+MAX_GROWTH = 4
+_SENTENCE = re.compile(r".*[.!?…。！？][\"'”’」』）)\]]*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A text to be scored, or the reason why it will not be."""
+
+    text: str
+    rejected: str | None = None
+
+
+class Proposer:
+    """The generator, asked with the prompts of the example's language."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        prompts: Callable[[str], PromptSet],
+        layout: Layout,
+        settings: SearchConfig,
+        seed: int,
+    ) -> None:
+        self.generator = generator
+        self.prompts = prompts
+        self.layout = layout
+        self.settings = settings
+        self.seed = seed
+
+    async def first(self, example: Example, attempt: int) -> tuple[list[Proposal], Usage]:
+        """`first_samples` whole trajectories; drawn by part, the unusable sentences follow them with their reasons."""
+        if self.settings.start == "skeleton":
+            return await self._from_skeletons(example, attempt)
+        prompt = self.prompts(example.language).initial
+        count = self.settings.first_samples
+        shares = segment.parts(example.answer, len(prompt.openers)) if prompt.by_part else [example.answer]
+        drawn = []
+        for place, share in enumerate(shares):
+            seeds = [seed_of(self.seed, example.id, "first", attempt, place, n) for n in range(count)]
+            opener = _at(prompt.openers, place, len(shares)) if prompt.by_part else prompt.opener(seeds[0])
+            values = {"query": example.query, "answer": example.answer, "part": share.strip()}
+            drawn.append(self._draw(prompt, opener, values, seeds, self.settings.first))
+        pieces = await asyncio.gather(*drawn)
+        usage = sum((spent for _, spent in pieces), Usage())
+        checked = [[self._checked(example, piece) for piece in proposals] for proposals, _ in pieces]
+        if not prompt.by_part:
+            return checked[0], usage
+        wholes = [self._checked(example, _joined(checked, n)) for n in range(count)]
+        return wholes + [piece for draws in checked for piece in draws if piece.rejected], usage
+
+    async def _from_skeletons(self, example: Example, attempt: int) -> tuple[list[Proposal], Usage]:
+        """A plan of the answer for every sample, then the thinking from each plan, without sight of the answer."""
+        prompts = self.prompts(example.language)
+        skeleton, expand = prompts.skeleton, prompts.expand
+        assert skeleton is not None
+        assert expand is not None
+        seeds = [seed_of(self.seed, example.id, "skeleton", attempt, n) for n in range(self.settings.first_samples)]
+        values = {"query": example.query, "answer": example.answer}
+        skeletons, usage = await self._draw(skeleton, "", values, seeds, self.settings.first)
+
+        async def expanded(plan: Proposal, seed: int) -> tuple[Proposal, Usage]:
+            if plan.rejected:
+                return replace(plan, rejected=f"skeleton: {plan.rejected}"), Usage()
+            values = {"query": example.query, "skeleton": plan.text}
+            seeds = [seed_of(seed, "expand")]
+            [proposal], spent = await self._draw(expand, expand.opener(seed), values, seeds, self.settings.first)
+            return self._checked(example, proposal), spent
+
+        drawn = await asyncio.gather(*(expanded(s, seed) for s, seed in zip(skeletons, seeds, strict=True)))
+        return [proposal for proposal, _ in drawn], sum((spent for _, spent in drawn), usage)
+
+    async def rewrite(
+        self, example: Example, trajectory: Trajectory, index: int, step: int
+    ) -> tuple[list[Proposal], Usage]:
+        """`candidates` rewrites of one segment, each with the white space around it kept; drawn anew in every step."""
+        original, count = trajectory.segments[index], len(trajectory.segments)
+        prompt = self.prompts(example.language).rewrite
+        seeds = [seed_of(self.seed, example.id, "rewrite", step, n) for n in range(self.settings.candidates)]
+        opener = _at(prompt.openers, index, count) if prompt.by_part else prompt.opener(seeds[0])
+        values = {
+            "query": example.query,
+            "answer": example.answer,
+            "before": "".join(trajectory.segments[:index]).strip(),
+            "segment": original.strip(),
+            "after": "".join(trajectory.segments[index + 1 :]).strip(),
+        }
+        if prompt.by_part:
+            values["part"] = _at(segment.parts(example.answer, count), index, count).strip()
+        texts, usage = await self._draw(prompt, opener, values, seeds, self.settings.rewrite)
+        return [self._as_segment(example, trajectory, index, text) for text in texts], usage
+
+    def edit(self, example: Example, trajectory: Trajectory, index: int, operation: Operation) -> Proposal:
+        """The segment taken out, or made one with the next: a proposal that no model has to write."""
+        text = "" if operation == "delete" else _merged(*trajectory.segments[index : index + 2])
+        whole = trajectory.edited(operation, index, text).text
+        return Proposal(text, "identical" if whole == trajectory.text else self._fault(example, whole))
+
+    async def _draw(
+        self, prompt: Prompt, opener: str, values: dict[str, str], seeds: Sequence[int], sampling: SamplingConfig
+    ) -> tuple[list[Proposal], Usage]:
+        tag = prompt.reply_tag
+        stop = (f"</{tag}>",) if tag else ("\n",) if prompt.by_part else ()
+        request = GenerateRequest(
+            messages=(Message("user", prompt.render(**values)),),
+            seeds=tuple(seeds),
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            stop=stop,
+            prefill=f"<{tag}>\n{opener}" if tag == "think" else opener,
+        )
+        [responses] = await self.generator.generate([request])
+        usage = sum((response.usage for response in responses), Usage())
+        proposals = [_result(response, opener, tag) for response in responses]
+        if prompt.by_part:
+            proposals = [_first_sentence(proposal) for proposal in proposals]
+        return [_unless_residue(proposal, prompt) for proposal in proposals], usage
+
+    def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
+        original = trajectory.segments[index]
+        text = segment.with_core(original, proposal.text)
+        fault = proposal.rejected
+        if fault is None and text == original:
+            fault = "identical"
+        if fault is None and len(words(text)) > MAX_GROWTH * max(20, len(words(original))):
+            fault = "too_long"
+        if fault is None:
+            fault = self._fault(example, trajectory.edited("rewrite", index, text).text)
+        return Proposal(text, fault)
+
+    def _checked(self, example: Example, proposal: Proposal) -> Proposal:
+        return proposal if proposal.rejected else replace(proposal, rejected=self._fault(example, proposal.text))
+
+    def _fault(self, example: Example, thinking: str) -> str | None:
+        """Why a whole trajectory may not be scored, if so."""
+        try:
+            self.layout.check("thinking", thinking)
+        except LayoutError as error:
+            return "tags" if "holds" in str(error) else "empty"
+        limits = self.settings.leak
+        return "leak" if leak.leaks(leak.measure(thinking, example.answer, limits.ngram), limits) else None
+
+
+def _at(items: Sequence[str], place: int, count: int) -> str:
+    """The item that stands where `place` of `count` stands: the first first, the last last."""
+    return items[round(place * (len(items) - 1) / max(1, count - 1))]
+
+
+def _joined(places: Sequence[Sequence[Proposal]], sample: int) -> Proposal:
+    """The n-th trajectory from the draws of each place. Where the n-th is unusable another draw stands in for it."""
+    usable = [[draw.text for draw in draws if draw.rejected is None] for draws in places]
+    texts = [draws[sample % len(draws)] for draws in usable if draws]
+    return Proposal(" ".join(texts)) if texts else places[0][sample]
+
+
+def _merged(first: str, second: str) -> str:
+    """Two segments as one paragraph."""
+    between = "" if is_cjk(second.lstrip()[:1]) else " "
+    return first.rstrip() + between + second.lstrip()
+
+
+def _unless_residue(proposal: Proposal, prompt: Prompt) -> Proposal:
+    """Refuse a text that talks of the request instead of the plan."""
+    if proposal.rejected is None and prompt.talks_of_itself(proposal.text):
+        return replace(proposal, rejected="prompt_residue")
+    return proposal
+
+
+def _first_sentence(proposal: Proposal) -> Proposal:
+    """One passage, one sentence."""
+    return replace(proposal, text=next(iter(segment.sentences(proposal.text)), "").strip())
+
+
+def _result(response: Response, opener: str, tag: str | None) -> Proposal:
+    """The part of a reply that is the proposal."""
+    text = response.text
+    if tag and tag != "think":
+        _, opened, text = text.rpartition(f"<{tag}>")
+        if not opened:
+            return Proposal(response.text.strip(), "no_tag")
+        text = text.strip()
+    else:
+        text = f"{opener}{text}".strip()
+    if tag and response.finish_reason == "length":
+        return Proposal(text, "truncated")
+    if tag is None and response.finish_reason == "length":
+        whole = _SENTENCE.match(text)
+        text = whole.group() if whole else ""
+    return Proposal(text, None if text else "empty")

@@ -1,0 +1,181 @@
+"""The search: a first trajectory, then one segment after the other, each rewrite kept only if y becomes likelier.
+
+z* = argmin NLL(y | x, z) over thinking z (paper, section 3): start from the best of a few whole trajectories,
+visit the segments one by one, draw K rewrites of each, and keep the best of {original, rewrites}.
+The search is a stream of events; fed the events already recorded it continues where they end.
+Knows scores and proposals through their protocols; knows nothing of models, files or prompts.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from reer.config import SearchConfig
+from reer.errors import BackendError, ExampleError
+from reer.layout import Layout
+from reer.method import objective, policy, segment
+from reer.method.propose import Proposal, Proposer
+from reer.method.state import State
+from reer.text import seed_of
+from reer.types import (
+    Attribution,
+    Baseline,
+    Candidate,
+    Event,
+    Example,
+    First,
+    Operation,
+    Scored,
+    Scorer,
+    ScoreRequest,
+    Step,
+    Usage,
+)
+
+
+class Search:
+    """The search of one run: what it draws from, what it scores with, when it stops."""
+
+    def __init__(self, proposer: Proposer, scorer: Scorer, layout: Layout, settings: SearchConfig) -> None:
+        """Raises: ConfigError: an unknown order, acceptance, start or edit."""
+        policy.check(settings)
+        self.proposer = proposer
+        self.scorer = scorer
+        self.layout = layout
+        self.settings = settings
+
+    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncIterator[Event]:
+        """The events that follow the recorded ones, each as soon as it is decided.
+
+        Raises:
+            ExampleError: this pair cannot be searched (too long, control tokens, no usable first trajectory).
+            BackendError: a model failed for good.
+        """
+        state = State.of(recorded)
+        if state.baseline is None:
+            baseline = await self._baseline(example)
+            state.apply(baseline)
+            yield baseline
+        if state.first is None:
+            first = await self._first(example, state)
+            state.apply(first)
+            yield first
+        while not policy.finished(state, self.settings):
+            event = await self._next(example, state)
+            state.apply(event)
+            yield event
+
+    async def _baseline(self, example: Example) -> Baseline:
+        [scored] = await self._score(example, [None])
+        if isinstance(scored, BackendError):
+            raise ExampleError(f"its answer cannot be scored: {scored}")
+        return Baseline(nll=scored.score.nll, answer_tokens=scored.score.tokens, usage=scored.usage)
+
+    async def _first(self, example: Example, state: State) -> First:
+        """Draw whole trajectories, round by round; the best becomes the start of the sweep."""
+        drawn: list[Candidate] = []
+        rounds: list[Usage] = []
+        kept = None
+        while not self._drawn_enough(state, rounds, kept):
+            proposals, spent = await self.proposer.first(example, len(rounds))
+            candidates, scored = await self._judge(example, proposals, [p.text for p in proposals])
+            drawn += candidates
+            rounds.append(spent + scored)
+            kept = policy.best(drawn)
+        if kept is None:
+            reasons = ", ".join(sorted({candidate.rejected or "" for candidate in drawn}))
+            raise ExampleError(f"no usable first trajectory in {len(drawn)} draws ({reasons})")
+        best, limits = drawn[kept], self.settings.segment
+        assert best.nll is not None
+        return First(
+            candidates=tuple(drawn),
+            kept=kept,
+            segments=segment.split(best.text, limits.min_tokens, limits.max_tokens, self._count),
+            nll=best.nll,
+            objective=best.objective,
+            usage=sum(rounds, Usage()),
+        )
+
+    def _drawn_enough(self, state: State, rounds: Sequence[Usage], kept: int | None) -> bool:
+        if kept is None:
+            return len(rounds) >= max(self.settings.attempts, self.settings.first_rounds)
+        spent = sum(rounds, state.usage)
+        return len(rounds) >= self.settings.first_rounds or policy.is_spent(spent, rounds, self.settings)
+
+    def _count(self, text: str) -> int:
+        return len(self.scorer.tokenizer.encode(text))
+
+    async def _next(self, example: Example, state: State) -> Attribution | Step:
+        if not policy.open_visits(state, self.settings):
+            state.begin_sweep()
+        if self.settings.order == "attribution" and len(state.attributions) <= state.sweep:
+            return await self._attribute(example, state)
+        index, operation = policy.next_visit(state, self.settings, self.proposer.seed, example.id)
+        return await self._step(example, state, index, operation)
+
+    async def _attribute(self, example: Example, state: State) -> Attribution:
+        """Score y with each segment taken out."""
+        without = [state.trajectory.edited("delete", n, "").text for n in range(len(state.ids))]
+        scored = await self._score(example, [text if text.strip() else None for text in without])
+        return Attribution(
+            sweep=state.sweep,
+            changes=tuple(abs(s.score.value - state.value) if isinstance(s, Scored) else None for s in scored),
+            usage=sum((s.usage for s in scored if isinstance(s, Scored)), Usage()),
+        )
+
+    async def _step(self, example: Example, state: State, index: int, operation: Operation) -> Step:
+        if operation == "rewrite":
+            proposals, spent = await self.proposer.rewrite(example, state.trajectory, index, len(state.steps))
+        else:
+            proposals, spent = [self.proposer.edit(example, state.trajectory, index, operation)], Usage()
+        wholes = [state.trajectory.edited(operation, index, proposal.text).text for proposal in proposals]
+        candidates, scored = await self._judge(example, proposals, wholes)
+        if self.settings.accept == "random":
+            kept = policy.anyone(candidates, seed_of(self.proposer.seed, example.id, "accept", len(state.steps)))
+        else:
+            kept = policy.lower(candidates, state.value, self.settings.min_gain)
+        now = candidates[kept] if kept is not None else state.measured
+        assert now is not None
+        assert now.nll is not None
+        return Step(
+            sweep=state.sweep,
+            segment=index,
+            operation=operation,
+            before="".join(state.trajectory.segments[index : index + (2 if operation == "merge" else 1)]),
+            candidates=tuple(candidates),
+            kept=kept,
+            nll=now.nll,
+            objective=now.objective,
+            usage=spent + scored,
+        )
+
+    async def _judge(
+        self, example: Example, proposals: Sequence[Proposal], wholes: Sequence[str]
+    ) -> tuple[list[Candidate], Usage]:
+        """Candidates with the NLL of y under the whole trajectory each of them makes; equal ones are scored once."""
+        wanted = list(dict.fromkeys(w for p, w in zip(proposals, wholes, strict=True) if p.rejected is None))
+        results = dict(zip(wanted, await self._score(example, wanted), strict=True))
+        pairs = zip(proposals, wholes, strict=True)
+        candidates = [_candidate(proposal, results.get(whole)) for proposal, whole in pairs]
+        return candidates, sum((r.usage for r in results.values() if isinstance(r, Scored)), Usage())
+
+    async def _score(self, example: Example, thinkings: Sequence[str | None]) -> list[Scored | BackendError]:
+        """Each request fails or succeeds on its own."""
+        encoded = [self.layout.encode(example.query, z, example.answer) for z in thinkings]
+        skip = objective.skipped_tokens(example.answer, self.scorer.tokenizer, self.settings.objective)
+
+        async def one(request: ScoreRequest) -> Scored | BackendError:
+            try:
+                return (await self.scorer.score([request]))[0]
+            except BackendError as error:
+                return error
+
+        requests = (e.score_request(skip=skip, clip=self.settings.objective.clip) for e in encoded)
+        return list(await asyncio.gather(*(one(request) for request in requests)))
+
+
+def _candidate(proposal: Proposal, result: Scored | BackendError | None) -> Candidate:
+    if proposal.rejected or result is None:
+        return Candidate(proposal.text, None, proposal.rejected)
+    if isinstance(result, BackendError):
+        return Candidate(proposal.text, None, f"not_scored: {result}")
+    return Candidate(proposal.text, result.score.nll, objective=result.score.objective)

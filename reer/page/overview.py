@@ -1,0 +1,96 @@
+"""The key numbers of any run folders as a few lines for the terminal: models side by side, intervals in brackets.
+
+Reads what `results` has read; knows nothing of pages.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reer.files.results import Run, distinct_labels
+
+
+def overview(runs: Sequence[Run]) -> str:
+    """A text table; stages that are not among the runs are left out."""
+    lines: list[str] = []
+    for run in runs:
+        if run.stage == "synthesize":
+            lines += _search(run.summary)
+        elif run.stage == "sft":
+            lines += _training(run.summary)
+    evaluated = [run for run in runs if run.stage == "evaluate" and run.summary]
+    lines += _evaluations(evaluated) if evaluated else []
+    for run in runs:
+        lines += _validation(run.summary) if run.stage == "validate" else []
+    return "\n".join(lines)
+
+
+def _search(summary: Mapping[str, Any]) -> list[str]:
+    examples, nll = summary["examples"], summary.get("nll", {})
+    lines = [f"trajectories kept          {examples['done']} of {examples['input']}"]
+    if nll.get("final") is not None:
+        lines.append(
+            f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
+            f"{nll['final']:.3f} with the final thinking"
+        )
+    return lines
+
+
+def _training(summary: Mapping[str, Any]) -> list[str]:
+    loss = summary.get("loss")
+    if not loss:
+        return []
+    return [f"training loss              {loss['first']:.3f} -> {loss['last']:.3f} in {summary['steps']} steps"]
+
+
+def _evaluations(runs: Sequence[Run]) -> list[str]:
+    """One column per model; of every benchmark its overall score, and below it the measures that say most."""
+    named = [(str(run.summary.get("model")), next(iter(run.summary["benchmarks"]), ""), run.path) for run in runs]
+    label_of = dict(zip((run.path for run in runs), distinct_labels(named), strict=True))
+    labels = list(dict.fromkeys(label_of.values()))
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for run in sorted(runs, key=lambda run: list(run.summary["benchmarks"])):
+        for benchmark, name, text in _measures(run.summary):
+            rows.setdefault((benchmark, name), {})[label_of[run.path]] = text
+    header = f"{'':<27}" + "".join(f"{label:<26}" for label in labels)
+    table = [
+        f"{f'  {name}' if name else benchmark:<27.26}" + "".join(f"{row.get(label, '-'):<26}" for label in labels)
+        for (benchmark, name), row in rows.items()
+    ]
+    return [line.rstrip() for line in (header, *table)]
+
+
+def _measures(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Benchmark, measure (none: the overall score), and its value."""
+    for name, benchmark in results["benchmarks"].items():
+        scale, groups = benchmark.get("scale") or {"low": 1, "high": 5}, benchmark.get("groups") or {}
+        digits = 1 if scale["high"] > 20 else 2
+        leading: Mapping[str, Any] = next(
+            (groups[facet] for facet in ("score", "task", "domain") if facet in groups), {}
+        )
+        yield name, "", _shown(benchmark["overall"], digits)
+        for part, score in (benchmark["scores"] if name == "reasoning" else leading).items():
+            yield name, part.replace("_", " "), _shown(score, digits)
+        if lift := results.get("reference_lift"):
+            yield name, "reference lift (nats)", _shown(lift, 3)
+        yield name, "well-formed", _shown(results["outputs"].get("well_formed"), 0, share=True)
+        yield name, "ending in a loop", _shown(results["outputs"].get("loop_rate"), 0, share=True)
+        yield name, "words", _shown(results["outputs"].get("words"), 0)
+
+
+def _validation(summary: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{judge} on {summary['data']['name']}: alpha with people {_shown(found['overall']['human_judge'], 2)}, "
+        f"among people {_shown(found['overall']['human_human'], 2)}"
+        for judge, found in summary["judges"].items()
+    ]
+
+
+def _shown(value: Any, digits: int, share: bool = False) -> str:
+    """mean [low, high], the mean alone where there is no interval, or a dash where there is neither."""
+    estimate = value if isinstance(value, Mapping) else {"mean": value}
+    mean, low, high = (estimate.get(key) for key in ("mean", "low", "high"))
+    if mean is None:
+        return "-"
+    factor, unit = (100, "%") if share else (1, "")
+    text = f"{factor * mean:.{digits}f}{unit}"
+    return text if low is None or high is None else f"{text} [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"

@@ -1,0 +1,1 @@
+"""What makes a stage a run: command line, run folder and manifest, ledger, executor, tracker, estimates."""

@@ -1,0 +1,199 @@
+"""What scripts/search/compare found, read from its files, and what is still to be scored. Loads no model.
+
+DIR/SET/PRESET/ is a run folder of reer-synthesize, DIR/scores.jsonl what was scored afterwards. NLL is in nats per
+answer token; every interval is a 95 % bootstrap interval over pairs.
+"""
+
+import json
+import random
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eval.statistics import Estimate, bootstrap_mean
+from reer.method.segment import sentences, with_core
+from reer.text import seed_of
+
+DRAWS = 10_000
+
+_FIRST_PERSON = re.compile(r"\b(?:I|[Mm]e|[Mm]y|[Mm]yself|[Ww]e|us|[Oo]ur|[Ll]et['’]?s)\b")
+_ENDED = re.compile(r"[.!?…。！？][\"'”’」』）)\]]*\s*$")
+
+Row = dict[str, Any]
+Sets = Mapping[str, Mapping[str, Sequence[Row]]]
+"""Trajectories by set of pairs and preset."""
+
+
+class Key(NamedTuple):
+    """Of a row of scores.jsonl."""
+
+    set: str
+    preset: str | None
+    """None: no trajectory, hence the same for all."""
+    id: str
+    kind: str
+    scorer: str
+
+
+class Task(NamedTuple):
+    """The answer of `row` is to be scored after this thinking, in the training layout."""
+
+    key: Key
+    row: Row
+    thinking: str | None
+
+
+class Result(NamedTuple):
+    """One trajectory and all that was measured of it."""
+
+    row: Row
+    nll: Mapping[str, float]
+    """none, first, final and the controls shuffled and other; `second ...`: under the second model."""
+    path: Any
+    """Array [events, 3]: forward tokens and model seconds spent so far, change of NLL against none."""
+
+
+Results = Mapping[str, Result]
+"""Of one preset, by the id of the pair."""
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a JSONL file; none where there is no file. The torn last line of a killed run is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def read_sets(folder: Path, sets: Iterable[str], presets: Sequence[str]) -> dict[str, dict[str, list[Row]]]:
+    """The trajectories of every finished search."""
+    found = {s: {p: read_rows(folder / s / p / "trajectories.jsonl") for p in presets} for s in sets}
+    return {s: {p: rows for p, rows in by_preset.items() if rows} for s, by_preset in found.items()}
+
+
+def tasks(sets: Sets) -> list[Task]:
+    """All there is to score: first by the model of the search, then by the second one; pair by pair."""
+    found = [
+        task
+        for name, presets in sets.items()
+        for preset, rows in presets.items()
+        for row, following in zip(rows, [*rows[1:], rows[0]], strict=True)
+        for task in _tasks(name, preset, row, following["thinking"])
+    ]
+    once = {task.key: task for task in found}.values()
+    return sorted(once, key=lambda task: (task.key.scorer, [*sets].index(task.key.set), task.key.id))
+
+
+def _tasks(name: str, preset: str, row: Row, other: str) -> Iterator[Task]:
+    base: Row = {"shuffled": shuffled(row["segments"], row["id"]), "other": other}
+    if row["layout"] != "think":  # else the search itself has scored these
+        base |= {"first": row["first"]["thinking"], "final": row["thinking"]}
+    for scorer, texts in (("base", base), ("second", {"final": row["thinking"], "other": other})):
+        for kind, text in texts.items():
+            if text is not None:
+                yield Task(Key(name, preset, row["id"], kind, scorer), row, text)
+    yield Task(Key(name, None, row["id"], "none", "second"), row, None)
+
+
+def shuffled(segments: Sequence[str], seed: str) -> str | None:
+    """The segments in another order, white space as it was between them; None where there is no other order."""
+    cores = [segment.strip() for segment in segments]
+    if len(set(cores)) < 2:
+        return None
+    mixed, draw = cores, random.Random(seed_of("shuffled", seed))
+    while mixed == cores:
+        mixed = draw.sample(cores, len(cores))
+    return "".join(with_core(segment, core) for segment, core in zip(segments, mixed, strict=True))
+
+
+def collect(folder: Path, sets: Sets) -> dict[str, dict[str, Results]]:
+    """Trajectories with all their scores and what their search spent."""
+    scores: dict[Any, dict[str, float]] = {}
+    for row in read_rows(folder / "scores.jsonl"):
+        kind = row["kind"] if row["scorer"] == "base" else f"second {row['kind']}"
+        scores.setdefault((row["set"], row["preset"], row["id"]), {})[kind] = row["nll"]
+    found: dict[str, dict[str, Results]] = {}
+    for name, presets in sets.items():
+        none = {r["id"]: r["nll"]["none"] for rows in presets.values() for r in rows if r["layout"] == "think"}
+        found[name] = {}
+        for preset, rows in presets.items():
+            events = read_events(folder / name / preset / "ledger.db")
+            nlls = {
+                row["id"]: (row["nll"] if row["layout"] == "think" else {"none": none[row["id"]]})
+                | scores.get((name, None, row["id"]), {})
+                | scores.get((name, preset, row["id"]), {})
+                for row in rows
+            }
+            found[name][preset] = {r["id"]: Result(r, nlls[r["id"]], path_of(events[r["id"]])) for r in rows}
+    return found
+
+
+def read_events(ledger: Path) -> dict[str, list[tuple[str, Row]]]:
+    """Kind and content of every event of a finished search, by example; the file is not touched."""
+    events: dict[str, list[tuple[str, Row]]] = {}
+    db = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    for example, kind, body in db.execute("SELECT example, kind, body FROM events ORDER BY example, n"):
+        events.setdefault(example, []).append((kind, json.loads(body)))
+    db.close()
+    return events
+
+
+def path_of(events: Iterable[tuple[str, Row]]) -> Any:
+    """`Result.path` of the trajectory as it stands. The cost of the first draws, one sum, is divided evenly."""
+    spent, none, change = np.zeros(2), 0.0, 0.0
+    points = [(*spent, change)]
+    for kind, event in events:
+        cost = np.array([forward_tokens(event["usage"]), event["usage"]["seconds"]])
+        draws = [draw["nll"] for draw in event["candidates"]] if kind == "First" else [event.get("nll")]
+        if kind == "Baseline":
+            none = event["nll"]
+        for n, nll in enumerate(draws):
+            spent = spent + cost / len(draws)
+            if kind == "First":
+                nll = min((x for x in draws[: n + 1] if x is not None), default=None)
+            change = change if nll is None else nll - none
+            points.append((*spent, change))
+    return np.array(points)
+
+
+def mean_curve(paths: Sequence[Any], column: int) -> tuple[Any, Any]:
+    """Where, and the mean of the paths as step functions there; a finished search keeps its last value."""
+    grid = np.linspace(0, max(path[-1, column] for path in paths), 120)
+    return grid, np.mean([p[np.searchsorted(p[:, column], grid, side="right") - 1, 2] for p in paths], axis=0)
+
+
+def forward_tokens(usage: Row) -> int:
+    return int(usage["generated_tokens"] + usage["prefilled_tokens"] + usage["scored_tokens"])
+
+
+def first_person(thinking: str) -> float:
+    """Share of sentences with I, me, my, myself, we, us, our or let's."""
+    return fmean(_FIRST_PERSON.search(sentence) is not None for sentence in _sentences(thinking))
+
+
+def ended(thinking: str) -> float:
+    """Share of sentences that end with a full stop, a question or exclamation mark, or an ellipsis."""
+    return fmean(_ENDED.search(sentence) is not None for sentence in _sentences(thinking))
+
+
+def _sentences(thinking: str) -> list[str]:
+    """A line break ends a sentence, too."""
+    return [sentence for line in thinking.splitlines() if line.strip() for sentence in sentences(line)]
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    return bootstrap_mean(values, seed=0, draws=DRAWS)
+
+
+def differences(results: Results, a: str, b: str) -> list[float]:
+    """nll[a] - nll[b] of every trajectory that has both."""
+    return [r.nll[a] - r.nll[b] for r in results.values() if a in r.nll and b in r.nll]
+
+
+def paired(mine: Results, theirs: Results) -> list[float]:
+    """Final NLL of one preset minus that of another, on the pairs that both have."""
+    both = [(mine[name].nll, theirs[name].nll) for name in mine if name in theirs]
+    return [a["final"] - b["final"] for a, b in both if "final" in a and "final" in b]

@@ -1,0 +1,70 @@
+"""The terminal's last lines: models side by side, and a dash where there is nothing to show."""
+
+from pathlib import Path
+
+from reer.files.results import Run
+from reer.page.overview import overview
+
+
+def run(stage, summary):
+    folder = f"{stage}-{summary['model']}" if "model" in summary else stage
+    return Run(Path("runs") / folder, stage, summary, {}, "")
+
+
+def results(model, mean, lift):
+    estimate = {"mean": mean, "low": mean - 0.5, "high": mean + 0.5, "n_ok": 8, "n": 8}
+    return {
+        "model": model,
+        "benchmarks": {"reasoning": {"scores": {"depth_of_analysis": estimate}, "overall": estimate}},
+        "reference_lift": lift,
+        "outputs": {"well_formed": {"mean": 0.25, "low": 0.0, "high": 0.5, "n": 8}},
+    }
+
+
+def test_every_stage_says_its_key_numbers():
+    search = {"examples": {"done": 8, "input": 9}, "nll": {"none": 3.2, "first": 3.1, "final": 3.0}}
+    training = {"loss": {"first": 3.4, "last": 1.5}, "steps": 16}
+    lift = {"mean": -0.05, "low": -0.1, "high": 0.0}
+    runs = [
+        run("synthesize", search),
+        run("sft", training),
+        run("evaluate", results("base", 2.0, None)),
+        run("evaluate", results("tuned", 3.0, lift)),
+    ]
+    assert overview(runs).splitlines() == [
+        "trajectories kept          8 of 9",
+        "mean NLL of y              3.200 without thinking, 3.100 with the first, 3.000 with the final thinking",
+        "training loss              3.400 -> 1.500 in 16 steps",
+        "                           base                      tuned",
+        "reasoning                  2.00 [1.50, 2.50]         3.00 [2.50, 3.50]",
+        "  depth of analysis        2.00 [1.50, 2.50]         3.00 [2.50, 3.50]",
+        "  well-formed              25% [0, 50]               25% [0, 50]",
+        "  ending in a loop         -                         -",
+        "  words                    -                         -",
+        "  reference lift (nats)    -                         -0.050 [-0.100, 0.000]",
+    ]
+
+
+def test_a_search_that_kept_nothing_has_no_mean():
+    summary = {"examples": {"done": 0, "input": 2}, "nll": {"none": None, "first": None, "final": None}}
+    assert overview([run("synthesize", summary)]) == "trajectories kept          0 of 2"
+    without = {"examples": summary["examples"]}
+    assert overview([run("synthesize", without), run("sft", {})]) == "trajectories kept          0 of 2"
+
+
+def test_benchmarks_stand_below_each_other():
+    writing = results("base", 60.0, None)["benchmarks"]["reasoning"]
+    writing |= {"scale": {"low": 10, "high": 100}, "scores": {}}
+    writing["groups"] = {"domain": {"D Literature & Arts": {"mean": 61.25, "low": None, "high": None}}}
+    other = results("base", 2.0, None) | {"benchmarks": {"writingbench": writing}}
+    lines = overview([run("evaluate", other), run("evaluate", results("tuned", 3.0, None))]).splitlines()
+    assert lines[0].split() == ["base", "tuned"]
+    assert "writingbench               60.0 [59.5, 60.5]         -" in lines
+    assert "  D Literature & Arts      61.2                      -" in lines
+    assert "reasoning                  -                         3.00 [2.50, 3.50]" in lines
+    assert lines.index("reasoning                  -                         3.00 [2.50, 3.50]") == 1
+
+
+def test_two_models_of_one_name_have_a_column_each():
+    runs = [Run(Path("runs") / name / "evaluate", "evaluate", results("tuned", 2.0, None), {}, "") for name in "ab"]
+    assert overview(runs).splitlines()[0].split() == ["tuned", "(a)", "tuned", "(b)"]

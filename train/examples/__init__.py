@@ -1,0 +1,1 @@
+"""What is trained on: trajectories as token ids and masks, and how to look at them."""

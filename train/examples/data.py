@@ -1,0 +1,247 @@
+"""From a trajectories file to token ids and the mask of what is supervised.
+
+Ids and masks come from `reer.layout` alone, so training sees exactly what the search scored. A broken row is set
+aside with its file, row number and reason; an example that is too long is dropped and counted, never cut, and if too
+many are, nothing is trained. Knows nothing of trainers and models.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reer.errors import ConfigError, DataError, LayoutError
+from reer.files.pairs import Quarantined
+from reer.layout import Encoded, Layout
+from reer.text import seed_of
+
+VARIANTS = ("final", "first", "answer_only")
+"""Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+"""Rows of a dataset in, a batch of tensors out, `labels` among them (-100: not supervised)."""
+_COLUMNS = ("id", "query", "thinking", "answer", "first", "source", "licence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingExample:
+    """One trajectory as token ids, and where its text comes from."""
+
+    id: str
+    """Of the pair; several trajectories may share it."""
+    encoded: Encoded
+    source: str
+    licence: str
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What a trajectories file gave."""
+
+    examples: list[TrainingExample] = field(default_factory=list)
+    too_long: list[str] = field(default_factory=list)
+    """Ids of the examples dropped because they exceed the longest sequence."""
+    quarantined: list[Quarantined] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of every example that could be encoded, the dropped ones among them."""
+
+
+def find(trajectories: str) -> Path:
+    """Raises: DataError: there is no such file."""
+    path = Path(trajectories)
+    if not path.exists():
+        raise DataError(f"data.trajectories={path} does not exist: run reer-synthesize first, or name another file")
+    return path
+
+
+def prepare(path: Path, layout: Layout, max_length: int, variant: str = "final") -> Prepared:
+    """Read trajectories.jsonl or .parquet and encode every usable row; `max_length` in tokens.
+
+    Raises:
+        ConfigError: an unknown variant.
+        DataError: the file cannot be read, or holds no row that can be trained on.
+    """
+    if variant not in VARIANTS:
+        raise ConfigError(f"data.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
+    prepared = Prepared()
+    for number, line in _lines(path):
+        try:
+            example = _encode(_row(line), layout, variant)
+        except (DataError, LayoutError) as error:
+            text = line.decode("utf-8", errors="replace").strip()
+            prepared.quarantined.append(Quarantined(path.name, number, str(error), text))
+            continue
+        prepared.lengths.append(len(example.encoded.ids))
+        if prepared.lengths[-1] > max_length:
+            prepared.too_long.append(example.id)
+        else:
+            prepared.examples.append(example)
+    if not prepared.examples:
+        raise DataError(_nothing_left(path, prepared, max_length))
+    return prepared
+
+
+def refuse_dropped(prepared: Prepared, max_length: int, share: float) -> None:
+    """Raises: DataError: more than this share of the encodable examples is too long to be trained on."""
+    dropped, total = len(prepared.too_long), len(prepared.lengths)
+    if dropped > share * total:
+        needed = sorted(prepared.lengths)[total - math.floor(share * total) - 1]
+        raise DataError(
+            f"{dropped} of {total} trajectories ({dropped / total:.1%}) exceed {max_length} tokens, more than "
+            f"trainer.max_dropped={share} lets go: give them room (++trainer.args.max_length={needed}, "
+            f"{max(prepared.lengths)} for all) or raise trainer.max_dropped"
+        )
+
+
+def split(
+    examples: Sequence[TrainingExample], held_out: int, seed: int
+) -> tuple[list[TrainingExample], list[TrainingExample]]:
+    """(training, held out). Whole pairs are held out, until at least `held_out` trajectories are.
+
+    Which ones depends on the seed and their ids, not on their order in the file.
+
+    Raises:
+        ConfigError: nothing would be left to train on.
+    """
+    aside: set[str] = set()
+    for example in sorted(examples, key=lambda e: seed_of(seed, "held_out", e.id)):
+        if sum(e.id in aside for e in examples) >= held_out:
+            break
+        aside.add(example.id)
+    training = [example for example in examples if example.id not in aside]
+    if not training:
+        raise ConfigError(f"trainer.held_out={held_out} leaves none of {len(examples)} trajectories to train on")
+    return training, [example for example in examples if example.id in aside]
+
+
+def to_rows(examples: Sequence[TrainingExample], end_of_turn: int) -> list[dict[str, list[int]]]:
+    """Rows for trl.SFTTrainer: `input_ids`, and `completion_mask` with 1 on every supervised token.
+
+    Raises:
+        DataError: a row does not teach the model to end its turn.
+    """
+    rows = []
+    for example in examples:
+        ids, mask = list(example.encoded.ids), example.encoded.completion_mask()
+        if ids[-1] != end_of_turn or not mask[-1]:
+            raise DataError(f"trajectory {example.id}: the end of its turn is not supervised, no model learns to stop")
+        rows.append({"input_ids": ids, "completion_mask": mask})
+    return rows
+
+
+def refuse_unsupervised_end(rows: Sequence[dict[str, Any]], collator: Collator, end_of_turn: int) -> None:
+    """Look at a batch as the trainer makes it of its own rows, after trl's masking, packing and padding.
+
+    Raises:
+        ConfigError: fewer ends of turn are supervised in it than it has examples (a collator that takes the end of
+            turn for padding does that).
+    """
+    examples = sum(len(row.get("seq_lengths", [0])) for row in rows)
+    supervised = int((collator(list(rows))["labels"] == end_of_turn).sum())
+    if supervised < examples:
+        raise ConfigError(
+            f"the trainer supervises the end of the turn (token {end_of_turn}) in {supervised} of {examples} examples "
+            f"and no model would learn to stop: give the model's tokenizer a padding token that is another one"
+        )
+
+
+def count(examples: Sequence[TrainingExample]) -> tuple[int, int]:
+    """Tokens of one pass over the examples, and how many of them are supervised."""
+    return (
+        sum(len(example.encoded.ids) for example in examples),
+        sum(sum(example.encoded.completion_mask()) for example in examples),
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Rows as JSON and their numbers from 1, with a progress bar where that takes more than two seconds."""
+    try:
+        yield from (_parquet_lines if path.suffix == ".parquet" else _jsonl_lines)(path)
+    except OSError as error:
+        raise DataError(f"data.trajectories={path} cannot be read: {error.strerror or error}") from error
+
+
+def _jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    from tqdm import tqdm
+
+    size = path.stat().st_size
+    with (
+        path.open("rb") as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc="reading trajectories", delay=2, leave=False) as bar,
+    ):
+        for number, line in enumerate(file, start=1):
+            bar.update(len(line))
+            if line.strip():
+                yield number, line
+
+
+def _parquet_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Only the columns that training needs: the steps of a search are most of the file."""
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+    from tqdm import tqdm
+
+    try:
+        file = pq.ParquetFile(path)
+    except ArrowInvalid as error:
+        raise DataError(f"data.trajectories={path} is no Parquet file: {error}") from error
+    columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+    batches = file.iter_batches(batch_size=256, columns=columns)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    total = file.metadata.num_rows
+    for number, row in enumerate(tqdm(rows, total=total, desc="reading trajectories", delay=2, leave=False), start=1):
+        yield number, json.dumps(row, ensure_ascii=False, default=str).encode()
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 (byte {error.start + 1})") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"broken JSON: {error.msg} (column {error.colno})") from error
+    if not isinstance(row, dict):
+        raise DataError("not a JSON object")
+    return row
+
+
+def _encode(row: dict[str, Any], layout: Layout, variant: str) -> TrainingExample:
+    query = _text(row, "query")
+    thinking = None if variant == "answer_only" else _text(row, "first.thinking" if variant == "first" else "thinking")
+    answer = _text(row, "answer")
+    return TrainingExample(
+        id=str(row.get("id") or seed_of(query, answer)),
+        encoded=layout.encode(query, thinking, answer),
+        source=str(row.get("source") or ""),
+        licence=str(row.get("licence") or ""),
+    )
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    """The text under a key; a dot leads into an object."""
+    value: Any = row
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise DataError(f"'{key}' is missing")
+        value = value[part]
+    if not isinstance(value, str):
+        raise DataError(f"'{key}' is {type(value).__name__}, not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"'{key}' holds half a character (\\u{ord(value[error.start]):04x})") from error
+    return value
+
+
+def _nothing_left(path: Path, prepared: Prepared, max_length: int) -> str:
+    if prepared.too_long:
+        return (
+            f"data.trajectories={path} has no usable row: {len(prepared.too_long)} exceed {max_length} tokens "
+            f"(trainer.args.max_length or model.max_length; the shortest has {min(prepared.lengths)}), "
+            f"{len(prepared.quarantined)} are broken"
+        )
+    if prepared.quarantined:
+        first = prepared.quarantined[0]
+        return f"data.trajectories={path} has no usable row; row {first.row}: {first.reason}"
+    return f"data.trajectories={path} is empty"

@@ -1,0 +1,87 @@
+"""What a training run keeps in its folder: inputs, where it stands, summary, and what the user is told of them.
+
+config.yaml, manifest.json ─▶ metrics.jsonl, checkpoints/ ─▶ training.json (trained) ─▶ model/ ─▶ summary.json (done)
+Imports no torch at the top: a finished run answers at once.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reer.config import SftConfig
+from reer.errors import RunDirError
+from reer.run.manifest import sha256, write_json, write_jsonl, write_manifest
+
+from ..examples.data import Prepared
+
+if TYPE_CHECKING:
+    from trl import SFTTrainer
+
+    from reer.run.tracking import Tracker
+
+
+def begun(run_dir: Path) -> bool:
+    """Whether anything was trained here yet; before that, the folder may be used with other settings."""
+    metrics = run_dir / "metrics.jsonl"
+    return is_trained(run_dir) or (metrics.exists() and metrics.stat().st_size > 0)
+
+
+def is_trained(run_dir: Path) -> bool:
+    """Whether training came to its end and what was trained is saved."""
+    return (run_dir / "training.json").exists()
+
+
+def is_finished(run_dir: Path) -> bool:
+    """summary.json is written last."""
+    return (run_dir / "summary.json").exists() and (run_dir / "model").is_dir()
+
+
+def refuse_other_data(run_dir: Path, trajectories: Path) -> None:
+    """A run is continued only on the file it began with. (A finished one does not need the file any more.)"""
+    manifest = run_dir / "manifest.json"
+    if manifest.exists() and trajectories.is_file():
+        began = json.loads(manifest.read_text(encoding="utf-8"))["inputs"][0]["sha256"]
+        if began != sha256(trajectories):
+            raise RunDirError(
+                f"{run_dir} was made from another version of {trajectories}; choose another name= or run_dir="
+            )
+
+
+def write_inputs(config: SftConfig, run_dir: Path, prepared: Prepared, dtype: str) -> None:
+    """What this run is made of, before it starts: manifest.json, and the rows that are left out."""
+    write_manifest(
+        run_dir,
+        stage=config.stage,
+        seed=config.seed,
+        inputs=[Path(config.data.trajectories)],
+        models={"base": {"model": config.model.path, "revision": config.model.revision, "dtype": dtype}},
+        layout=config.layout.name,
+    )
+    left_out = [{"status": "quarantined", **asdict(row)} for row in prepared.quarantined]
+    left_out += [{"status": "dropped", "id": identity, "reason": "too_long"} for identity in prepared.too_long]
+    write_jsonl(run_dir / "quarantine.jsonl", left_out)
+
+
+def trained_folder(config: SftConfig) -> str:
+    """Where in the run folder the processes save what they trained: adapters stay there, weights move into model/."""
+    return "weights" if config.peft.method is None else "adapter"
+
+
+def write_training(run_dir: Path, trainer: "SFTTrainer", facts: dict[str, Any], seconds: float) -> None:
+    """Mark training as ended; `facts` are processes and rows_per_step.
+
+    `seconds` are those since the run was last started.
+    """
+    state, chosen = trainer.state, trainer.args.load_best_model_at_end
+    best = int(state.best_global_step or 0) or None if chosen else None
+    ended = {"steps": state.global_step, "planned_steps": state.max_steps, "best_step": best}
+    write_json(run_dir / "training.json", {**ended, **facts, "seconds": round(seconds, 1)})
+
+
+def tracker_of(config: SftConfig) -> "Tracker":
+    """The run's tracker; opened again, it continues the same run."""
+    from reer.run.tracking import open_tracker
+
+    run_dir = Path(config.run_dir)
+    return open_tracker(config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config))
