@@ -21,7 +21,10 @@ class Example:
 
     id: str
     query: str
+    """The last user turn."""
     answer: str
+    history: "tuple[Message, ...]" = ()
+    """Turns before the query: a system turn, earlier exchanges."""
     language: str = "en"
     domain: str = ""
     source: str = ""
