@@ -155,7 +155,7 @@ def _smollm2() -> Path:
     """The embedded model as safetensors, converted once into the cache folder."""
     target = cache_dir() / SMOLLM2
     if not (target / "config.json").exists():
-        _convert_gguf(_packaged_gguf(), target)
+        convert_gguf(_packaged_gguf(), target)
     return target
 
 
@@ -166,7 +166,7 @@ def _packaged_gguf() -> Path:
     return Path(spec.origin).with_name(_GGUF)
 
 
-def _convert_gguf(source: Path, target: Path) -> None:
+def convert_gguf(source: Path, target: Path) -> None:
     """De-quantise a GGUF file into a folder of safetensors, all or nothing."""
     import copy
 
