@@ -19,6 +19,7 @@ from reer.backend import describe
 from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
 from reer.errors import ConfigError, DataError
 from reer.files.pairs import Quarantined
+from reer.run.day import dated
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.manifest import write_json, write_jsonl, write_manifest
 from reer.run.tracking import open_tracker
@@ -51,6 +52,7 @@ Files = Mapping[str, Rows]
 
 def run(config: EvaluationConfig) -> int:
     """Answer, measure, judge and summarise whatever is missing; returns an exit code."""
+    config = dated(config, config.evaluate.model_path, config.evaluate.training_data)
     if config.validate.data:
         return validate(config)
     if unknown := [step for step in config.steps if step not in STEPS]:
@@ -254,6 +256,7 @@ def _write_manifest(run_dir: Path, benchmark: Benchmark, judges: Judges, config:
         inputs=inputs,
         models=models,
         layout=config.layout.name,
+        date=config.layout.date,
         prompts={"rubric": benchmark.version, "wording": WORDING},
         data=asdict(benchmark.source),
     )

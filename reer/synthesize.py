@@ -26,6 +26,7 @@ from reer.method.prompts import PromptSet, load_set
 from reer.method.propose import Proposer
 from reer.method.search import Search
 from reer.method.state import State
+from reer.run.day import dated
 from reer.run.estimate import estimate
 from reer.run.execute import pending, run_examples
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
@@ -37,6 +38,7 @@ from reer.types import Event, Example, Step, Usage
 
 def run(config: SynthesizeConfig) -> int:
     """Search the thinking of every pair; returns an exit code."""
+    config = dated(config)
     pairs = read_pairs(Path(config.data.path) if config.data.path else None, config.data.limit)
     if config.dry_run:
         print(estimate(pairs.examples, config))
@@ -69,6 +71,7 @@ def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_
         inputs=[pairs.path],
         models={"generator": describe(config.generator), "scorer": describe(config.scorer)},
         layout=config.layout.name,
+        date=config.layout.date,
         prompts={"set": config.prompts.set, "sha256": hashes},
     )
     with tqdm(total=len(todo) * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:

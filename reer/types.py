@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 FORMAT_VERSION = 1
 
 FinishReason = Literal["stop", "length"]
+Role = Literal["system", "user", "assistant"]
 Operation = Literal["rewrite", "delete", "merge"]
 
 
@@ -175,7 +176,7 @@ Event = Baseline | First | Attribution | Step
 class Message:
     """One turn of a chat."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 
@@ -257,10 +258,10 @@ class Tokenizer(Protocol):
         """The token that ends an assistant turn in the chat template."""
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Ids of a plain text: no token is added."""
+        """Ids of a part of a text: no token is added, nor a blank."""
 
     def chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Ids of the model's own template over these turns, open for the assistant's turn."""
+        """Ids of the model's own template over these turns, open for the assistant's turn, with no think block."""
 
 
 class Generator(Protocol):

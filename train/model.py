@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.models import ChatTokenizer, explained, locate
+from reer.backend.models import explained, locate
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig, PeftConfig, SftConfig
 
 from .arguments.adapters import quantization_arguments

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reer.config import SftConfig, load_frozen
 from reer.errors import UserError
+from reer.run.day import dated
 
 from .arguments.processes import check, end_with_parent
 
@@ -22,7 +23,7 @@ def main() -> None:
     handler.initialize()
 
     def run() -> None:
-        config = load_frozen(Path(sys.argv[1]), SftConfig)
+        config = dated(load_frozen(Path(sys.argv[1]), SftConfig))
         check(config)
         train(config, read(config))
 

@@ -9,6 +9,7 @@ and after is done once, here.
 from pathlib import Path
 
 from reer.config import SftConfig
+from reer.run.day import dated
 from reer.run.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
 
 from .arguments.adapters import adapter_arguments
@@ -23,6 +24,7 @@ from .running.record import begun, is_finished, is_trained, refuse_other_data, w
 
 def run(config: SftConfig) -> int:
     """Fine-tune on every usable trajectory; returns an exit code."""
+    config = dated(config, config.data.trajectories)
     run_dir = Path(config.run_dir)
     check(config)
     looks = config.dry_run or config.audit

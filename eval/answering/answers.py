@@ -57,9 +57,9 @@ def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -
         seen[id_] = number
         if id_ not in asked:
             continue
-        if row.get("prompt", asked[id_].query) != asked[id_].query:
+        if row.get("prompt", asked[id_].prompt) != asked[id_].prompt:
             raise DataError(f"{where}: the answer to {id_!r} is to another prompt than the benchmark's")
-        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": asked[id_].query}
+        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": asked[id_].prompt}
         given.answers.append(named | _answer(row, text, parser))
     if not seen:
         bad = given.quarantined

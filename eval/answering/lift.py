@@ -13,7 +13,7 @@ from reer.config import BenchmarkConfig, LayoutConfig
 from reer.errors import ConfigError, LayoutError
 from reer.layout import THINK_CLOSE, Encoded, Layout, build_layout
 from reer.text import digest, seed_of
-from reer.types import Example, GenerateRequest, Generator, Message, Response, Scorer
+from reer.types import Example, GenerateRequest, Generator, Response, Scorer
 
 from ..store import Row, Rows, fill
 
@@ -65,7 +65,7 @@ async def _think(
     example: Example, generator: Generator, layout: Layout, benchmark: BenchmarkConfig, seed: int
 ) -> Response:
     request = GenerateRequest(
-        messages=(Message("user", layout.user_turn(example.query)),),
+        messages=layout.turns(example.query, example.history),
         seeds=(seed_of(seed, "thinking", example.id),),
         max_tokens=benchmark.thinking_tokens,
         temperature=benchmark.temperature,
@@ -80,8 +80,8 @@ async def _think(
 async def _compare(example: Example, sample: Response, used: LiftEngines, layouts: tuple[Layout, Layout]) -> Row:
     """The three NLLs in nats per answer token, or why there are none."""
     try:
-        plain, base = (layout.encode(example.query, None, example.answer) for layout in layouts)
-        thought = layouts[0].encode(example.query, sample.text.strip(), example.answer)
+        plain, base = (layout.encode(example.query, None, example.answer, example.history) for layout in layouts)
+        thought = layouts[0].encode(example.query, sample.text.strip(), example.answer, example.history)
     except LayoutError as error:
         return {"status": "missing", "reason": str(error), "nll": None, "lift": None, "answer_tokens": None}
     if _answer_ids(plain) != _answer_ids(base):
@@ -112,4 +112,5 @@ def _answer_ids(encoded: Encoded) -> tuple[int, ...]:
 
 
 def _hash(example: Example) -> str:
-    return digest(example.query, example.answer)[:16]
+    before = [[turn.role, turn.content] for turn in example.history]
+    return digest(*([before] if before else []), example.query, example.answer)[:16]

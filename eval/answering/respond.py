@@ -11,7 +11,7 @@ from reer.config import BenchmarkConfig, LayoutConfig
 from reer.files.outputs import loops, word_count
 from reer.layout import Layout, build_layout
 from reer.text import seed_of
-from reer.types import GenerateRequest, Generator, Message, Response
+from reer.types import GenerateRequest, Generator, Response
 
 from ..benchmarks.items import Item
 from ..store import Row, Rows, fill
@@ -54,27 +54,28 @@ async def respond(
     request failed, with the reason.
     """
     stored = current_answers(answers.rows, items)
-    queries = {item.id: item.query for item in items if item.id not in stored}
-    if not queries:
+    missing = {item.id: item for item in items if item.id not in stored}
+    if not missing:
         return {}
     model = generator()
 
     async def one(id_: str) -> Row:
+        item = missing[id_]
         request = GenerateRequest(
-            messages=(Message("user", parser.user_turn(queries[id_])),),
+            messages=parser.turns(item.query, item.history),
             seeds=(seed_of(seed, "answer", id_, EPOCH),),
             max_tokens=benchmark.max_tokens,
             temperature=benchmark.temperature,
             top_p=benchmark.top_p,
         )
-        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": queries[id_]}
+        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": item.prompt}
         try:
             [[response]] = await model.generate([request])
         except Refusal:
             return named | REFUSED
         return named | taken_apart(response, parser)
 
-    return await fill(answers, list(queries), one, concurrency=concurrency, title="answer")
+    return await fill(answers, list(missing), one, concurrency=concurrency, title="answer")
 
 
 def taken_apart(response: Response, parser: Layout) -> Row:
@@ -92,6 +93,6 @@ def taken_apart(response: Response, parser: Layout) -> Row:
 
 
 def current_answers(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, Row]:
-    """The stored answer of each item, in the items' order; answers to another query text are left out."""
+    """The stored answer of each item, in the items' order; answers to another prompt are left out."""
     stored = {row["id"]: row for row in rows}
-    return {i.id: stored[i.id] for i in items if i.id in stored and stored[i.id]["prompt"] == i.query}
+    return {i.id: stored[i.id] for i in items if i.id in stored and stored[i.id]["prompt"] == i.prompt}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from reer.config import BenchmarkConfig
 from reer.files.pairs import Quarantined
+from reer.layout import conversation
 from reer.text import digest
-from reer.types import Example
+from reer.types import Example, Message
 
 from ..types import Rubric
 from .rubric import WORDING
@@ -21,6 +22,9 @@ class Item:
 
     id: str
     query: str
+    """What the user says last."""
+    history: tuple[Message, ...] = ()
+    """The turns before it."""
     rubric: Rubric
     groups: Mapping[str, str] = field(default_factory=dict)
     """Facet -> the group the item belongs to: domain, task, type, language."""
@@ -29,6 +33,11 @@ class Item:
     required_words: int | None = None
     reference: Example | None = None
     """The pair with a known good answer, where there is one."""
+
+    @property
+    def prompt(self) -> str:
+        """What judges and readers see as the task: the query, or the conversation that it ends."""
+        return conversation.shown(self.query, self.history)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,4 +104,6 @@ def load(config: BenchmarkConfig) -> Benchmark:
 
 def _item(example: Example, rubric: Rubric) -> Item:
     groups = {"domain": example.domain} if example.domain else {}
-    return Item(id=example.id, query=example.query, rubric=rubric, groups=groups, reference=example)
+    return Item(
+        id=example.id, query=example.query, history=example.history, rubric=rubric, groups=groups, reference=example
+    )

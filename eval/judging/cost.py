@@ -68,7 +68,7 @@ def _usage(
         for call in calls_of(item.rubric) if written else ():
             if (name, item.id, repeat, call.name if call else None) not in ok:
                 criteria = (call,) if call else item.rubric.criteria
-                around = tokens(material(item.query, "") + ask_all(criteria, item.rubric.guidance))
+                around = tokens(material(item.prompt, "") + ask_all(criteria, item.rubric.guidance))
                 read, said = TEMPLATE + around + written, REASON * len(criteria)
                 used += Usage(calls=1, prefilled_tokens=read, generated_tokens=said)
     return used

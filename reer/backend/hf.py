@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
 from reer.backend.batching import Batcher
-from reer.backend.models import ChatTokenizer, load_model, load_tokenizer, prompt_ids
+from reer.backend.models import load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.forward import common
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
 from reer.types import FinishReason, GenerateRequest, Response, Scored, ScoreRequest, Usage, score_of
@@ -134,7 +135,7 @@ class HFGenerator:
     def _response(self, ids: list[int], request: GenerateRequest, prefilled: int, seconds: float) -> Response:
         ends = {self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}
         length = next((n for n, token in enumerate(ids) if token in ends), len(ids))
-        text = self.tokenizer.hf.decode(ids[:length], skip_special_tokens=True)
+        text = self.tokenizer.decode(ids[:length], skip_special_tokens=True)
         cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         finish: FinishReason = "length" if length == request.max_tokens and cut is None else "stop"
         usage = Usage(calls=int(prefilled > 0), generated_tokens=length, prefilled_tokens=prefilled, seconds=seconds)

@@ -12,18 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig
-from reer.errors import ModelError
-from reer.layout import THINK_OPEN
+from reer.errors import BackendError, LayoutError, ModelError
 from reer.text import digest
 from reer.types import GenerateRequest, Message, Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 SMOLLM2 = "smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_PROBE = "reer"
 PIECES = 64
 """Of 4 KiB, read from each file of weights to tell two models apart."""
 
@@ -38,38 +37,6 @@ def locate(config: ModelConfig) -> str:
     return str(_smollm2()) if config.path == SMOLLM2 else config.path
 
 
-class ChatTokenizer:
-    """A Hugging Face tokenizer in the form that `reer.layout` needs."""
-
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
-        if not tokenizer.chat_template:
-            raise ModelError(f"model {name} has no chat template; use an instruction model or add a template to it")
-        self.hf = tokenizer
-        # all_special_tokens alone misses control tokens that have no role of their own, such as turn headers
-        control = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
-        self.special_texts = tuple(dict.fromkeys([*tokenizer.all_special_tokens, *control]))
-        self.end_of_turn = self._end_of_turn(name)
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self.hf.encode(text, add_special_tokens=False))
-
-    def chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        text = self.hf.apply_chat_template(
-            [{"role": m.role, "content": m.content} for m in messages], tokenize=False, add_generation_prompt=True
-        )
-        # Templates of reasoning models may open the think block themselves; the layout does that.
-        return self.encode(text.rstrip().removesuffix(THINK_OPEN) if text.rstrip().endswith(THINK_OPEN) else text)
-
-    def _end_of_turn(self, name: str) -> int:
-        """The token the template puts after an assistant's words (for base models not always the EOS token)."""
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
-        text = self.hf.apply_chat_template(turns, tokenize=False)
-        tail = self.hf.encode(text.rpartition(_PROBE)[2], add_special_tokens=False)
-        if not tail:
-            raise ModelError(f"model {name}: its chat template does not end the assistant's turn with a token")
-        return int(tail[0])
-
-
 def break_up(text: str, special_texts: Sequence[str]) -> str:
     """The text with control tokens typed in it broken up, so that nobody can end a turn from inside it."""
     for special in special_texts:
@@ -78,9 +45,16 @@ def break_up(text: str, special_texts: Sequence[str]) -> str:
 
 
 def prompt_ids(tokenizer: Tokenizer, request: GenerateRequest) -> tuple[int, ...]:
-    """What a model is given for a request: its turns in the model's template, and the beginning of the reply."""
+    """What a model is given for a request: its turns in the model's template, and the beginning of the reply.
+
+    Raises:
+        BackendError: the model's template or tokenizer does not take these texts.
+    """
     messages = [Message(m.role, break_up(m.content, tokenizer.special_texts)) for m in request.messages]
-    return tokenizer.chat(messages) + tokenizer.encode(request.prefill)
+    try:
+        return tokenizer.chat(messages) + tokenizer.encode(request.prefill)
+    except LayoutError as error:
+        raise BackendError(str(error)) from error
 
 
 @functools.cache

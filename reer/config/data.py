@@ -27,3 +27,5 @@ class LayoutConfig:
     instruction: str | None = None
     """A text around the query in the user's turn: null for the query alone, `default` for the text shipped here
     (reer/layout/instructions/LANGUAGE.md), or a path to a file of your own that shows {query}."""
+    date: str | None = None
+    """The day that chat templates are told which ask for it (YYYY-MM-DD); null: the day the experiment began."""

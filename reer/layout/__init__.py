@@ -1,6 +1,7 @@
-"""How (query, thinking, answer) become token ids: the one place that scoring, training and evaluation share.
+"""How (turns, thinking, answer) become token ids: the one place that scoring, training and evaluation share.
 
-`encode` lays the parts out; `instruction` is a text that may stand around the query.
+`encode` lays the parts out; `instruction` is a text that may stand around the query; `conversation` shows turns to a
+reader; `day` is the date that templates are told.
 """
 
 from reer.layout.encode import FRAMES, THINK_CLOSE, THINK_OPEN, Encoded, Frame, Layout, Reply, build_layout

@@ -1,4 +1,4 @@
-"""How (query, thinking, answer) become token ids: the one place that scoring, training and evaluation share.
+"""How (turns, thinking, answer) become token ids: the one place that scoring, training and evaluation share.
 
 What the scorer counts is what training supervises: `encode` gives both the same ids, with the spans
 prompt | thinking | answer | end. The answer is tokenised on its own, so its tokens are the same for every candidate.
@@ -7,8 +7,8 @@ Knows a tokenizer only through `types.Tokenizer`; knows nothing of models.
 
 import functools
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from reer.config import LayoutConfig
 from reer.errors import ConfigError, LayoutError
@@ -96,30 +96,45 @@ class Layout:
     """A frame bound to a tokenizer."""
 
     def __init__(self, name: str, tokenizer: Tokenizer, user_turn: Callable[[str], str] = str) -> None:
-        """`user_turn` makes what the user says out of the query: by default, the query alone."""
+        """`user_turn` makes what the user says last out of the query: by default, the query alone."""
         if name not in FRAMES:
             raise ConfigError(f"layout.name={name} is unknown: choose one of {', '.join(sorted(FRAMES))}")
         self.name = name
         self.frame = FRAMES[name]
         self.tokenizer = tokenizer
         self.user_turn = user_turn
-        self._chat = functools.lru_cache(KEPT)(lambda turn: tokenizer.chat([Message("user", turn)]))
+        self._chat = functools.lru_cache(KEPT)(tokenizer.chat)
         self._encode = functools.lru_cache(KEPT)(tokenizer.encode)
 
-    def prompt(self, query: str) -> tuple[int, ...]:
-        """Ids up to where the assistant begins to write: the model's own template over the user turn alone."""
-        self.check("query", query)
-        return self._chat(self.user_turn(query))
+    def turns(self, query: str, history: Sequence[Message] = ()) -> tuple[Message, ...]:
+        """What a model is shown: the turns before the query, and what the user says now.
 
-    def encode(self, query: str, thinking: str | None, answer: str) -> Encoded:
+        What an earlier answer was thought up with is left out, as reasoning models' own templates do.
+        """
+        return (*map(_without_thinking, history), Message("user", self.user_turn(query)))
+
+    def prompt(self, query: str, history: Sequence[Message] = ()) -> tuple[int, ...]:
+        """Ids up to where the assistant begins to write: the model's own template over the turns.
+
+        Raises:
+            LayoutError: a turn cannot be used, or the model's template does not take it.
+        """
+        self.check("query", query)
+        turns = self.turns(query, history)
+        for turn in turns[:-1]:
+            self.check(f"{turn.role} turn before the query", turn.content, may_be_empty=turn.role == "system")
+        return self._chat(turns)
+
+    def encode(self, query: str, thinking: str | None, answer: str, history: Sequence[Message] = ()) -> Encoded:
         """Ids of one example; `thinking=None` puts the answer right after the prompt, with no think block.
 
         Raises:
-            LayoutError: a text is empty, or holds NUL bytes, tags of the layout, or control tokens of the model.
+            LayoutError: a text is empty, or holds NUL bytes, tags of the layout, or control tokens of the model; or
+                the model's template or tokenizer does not take it.
         """
         self.check("answer", answer)
         encode = self._encode
-        prompt = self.prompt(query)
+        prompt = self.prompt(query, history)
         block: tuple[int, ...] = ()
         if thinking is not None:
             self.check("thinking", thinking)
@@ -145,17 +160,24 @@ class Layout:
         well_formed = bool(opened and thinking and answer and not _TAG.search(thinking + answer))
         return Reply(thinking, answer, well_formed)
 
-    def check(self, part: str, text: str) -> None:
+    def check(self, part: str, text: str, *, may_be_empty: bool = False) -> None:
         """Refuse texts that would not be read back as the text they are."""
-        if not text.strip():
+        if not (may_be_empty or text.strip()):
             raise LayoutError(f"the {part} is empty")
         if "\0" in text:
             raise LayoutError(f"the {part} holds a NUL byte")
         for special in self.tokenizer.special_texts:
             if special in text:
                 raise LayoutError(f"the {part} holds the model's control token {special}")
-        if part != "query" and (tag := _TAG.search(text)):
+        if part in ("thinking", "answer") and (tag := _TAG.search(text)):
             raise LayoutError(f"the {part} holds the tag {tag.group()}")
+
+
+def _without_thinking(turn: Message) -> Message:
+    """An assistant's turn without the think block that it begins with."""
+    block, closed, said = turn.content.partition(THINK_CLOSE)
+    begins = turn.role == "assistant" and closed and block.lstrip().startswith(THINK_OPEN)
+    return replace(turn, content=said.strip()) if begins else turn
 
 
 def _maybe(encode, text: str) -> tuple[int, ...]:  # type: ignore[no-untyped-def]

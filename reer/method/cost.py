@@ -11,7 +11,7 @@ from math import inf
 from statistics import fmean
 
 from reer.config import SynthesizeConfig
-from reer.layout import load_instruction
+from reer.layout import conversation, load_instruction
 from reer.method import segment
 from reer.method.prompts import Prompt, load_set
 from reer.text import is_cjk, words
@@ -63,8 +63,9 @@ class _Work:
     def __init__(self, example: Example, config: SynthesizeConfig, sizes: Sizes) -> None:
         self.example, self.config, self.scale = example, config, sizes.scale
         self.prompts = _prompts(config.prompts.set, example.language, config.search.start)
+        before = "".join(turn.content for turn in example.history)
         around = load_instruction(config.layout.instruction) if config.layout.instruction else str
-        self.turn, self.answer = self._count(around(example.query)), self._count(example.answer)
+        self.turn, self.answer = self._count(before + around(example.query)), self._count(example.answer)
         self.thinking, self.segments = sizes.thinking, sizes.segments
 
     def first(self) -> Usage:
@@ -108,7 +109,8 @@ class _Work:
         """Texts of `written` tokens, each begun by an opener. A server reads the prompt once for each of them."""
         size = self.thinking / self.segments
         around = (self.thinking - size) / 2
-        shown = {"query": self._count(self.example.query), "answer": self.answer, "part": self.answer / shares,
+        task = conversation.shown(self.example.query, self.example.history, self.example.language)
+        shown = {"query": self._count(task), "answer": self.answer, "part": self.answer / shares,
                  "skeleton": SKELETON, "segment": size, "before": around, "after": around}  # fmt: skip
         empty = self._count(prompt.render(**dict.fromkeys(shown, "")))
         opener = fmean(map(self._count, prompt.openers)) if prompt.openers else 0

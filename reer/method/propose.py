@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from reer.config import SamplingConfig, SearchConfig
 from reer.errors import LayoutError
-from reer.layout import Layout
+from reer.layout import Layout, conversation
 from reer.method import segment
 from reer.method.guards import leak
 from reer.method.prompts import Prompt, PromptSet
@@ -59,7 +59,7 @@ class Proposer:
         for place, share in enumerate(shares):
             seeds = [seed_of(self.seed, example.id, "first", attempt, place, n) for n in range(count)]
             opener = _at(prompt.openers, place, len(shares)) if prompt.by_part else prompt.opener(seeds[0])
-            values = {"query": example.query, "answer": example.answer, "part": share.strip()}
+            values = {"query": _task(example), "answer": example.answer, "part": share.strip()}
             drawn.append(self._draw(prompt, opener, values, seeds, self.settings.first))
         pieces = await asyncio.gather(*drawn)
         usage = sum((spent for _, spent in pieces), Usage())
@@ -76,13 +76,13 @@ class Proposer:
         assert skeleton is not None
         assert expand is not None
         seeds = [seed_of(self.seed, example.id, "skeleton", attempt, n) for n in range(self.settings.first_samples)]
-        values = {"query": example.query, "answer": example.answer}
+        values = {"query": _task(example), "answer": example.answer}
         skeletons, usage = await self._draw(skeleton, "", values, seeds, self.settings.first)
 
         async def expanded(plan: Proposal, seed: int) -> tuple[Proposal, Usage]:
             if plan.rejected:
                 return replace(plan, rejected=f"skeleton: {plan.rejected}"), Usage()
-            values = {"query": example.query, "skeleton": plan.text}
+            values = {"query": _task(example), "skeleton": plan.text}
             seeds = [seed_of(seed, "expand")]
             [proposal], spent = await self._draw(expand, expand.opener(seed), values, seeds, self.settings.first)
             return self._checked(example, proposal), spent
@@ -99,7 +99,7 @@ class Proposer:
         seeds = [seed_of(self.seed, example.id, "rewrite", step, n) for n in range(self.settings.candidates)]
         opener = _at(prompt.openers, index, count) if prompt.by_part else prompt.opener(seeds[0])
         values = {
-            "query": example.query,
+            "query": _task(example),
             "answer": example.answer,
             "before": "".join(trajectory.segments[:index]).strip(),
             "segment": original.strip(),
@@ -160,6 +160,11 @@ class Proposer:
             return "tags" if "holds" in str(error) else "empty"
         limits = self.settings.leak
         return "leak" if leak.leaks(leak.measure(thinking, example.answer, limits.ngram), limits) else None
+
+
+def _task(example: Example) -> str:
+    """What the prompts show as the task: the query, and before it the turns that led to it."""
+    return conversation.shown(example.query, example.history, example.language)
 
 
 def _at(items: Sequence[str], place: int, count: int) -> str:

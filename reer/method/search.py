@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from reer.config import SearchConfig
-from reer.errors import BackendError, ExampleError
+from reer.errors import BackendError, ExampleError, LayoutError
 from reer.layout import Layout
 from reer.method import objective, policy, segment
 from reer.method.propose import Proposal, Proposer
@@ -160,17 +160,28 @@ class Search:
 
     async def _score(self, example: Example, thinkings: Sequence[str | None]) -> list[Scored | BackendError]:
         """Each request fails or succeeds on its own."""
-        encoded = [self.layout.encode(example.query, z, example.answer) for z in thinkings]
         skip = objective.skipped_tokens(example.answer, self.scorer.tokenizer, self.settings.objective)
+        laid_out = [self._laid_out(example, thinking, skip) for thinking in thinkings]
 
-        async def one(request: ScoreRequest) -> Scored | BackendError:
+        async def one(request: ScoreRequest | BackendError) -> Scored | BackendError:
+            if isinstance(request, BackendError):
+                return request
             try:
                 return (await self.scorer.score([request]))[0]
             except BackendError as error:
                 return error
 
-        requests = (e.score_request(skip=skip, clip=self.settings.objective.clip) for e in encoded)
-        return list(await asyncio.gather(*(one(request) for request in requests)))
+        return list(await asyncio.gather(*(one(request) for request in laid_out)))
+
+    def _laid_out(self, example: Example, thinking: str | None, skip: int) -> ScoreRequest | BackendError:
+        """y under one thinking; one that the tokenizer cannot write is that candidate's failure, not the pair's."""
+        try:
+            encoded = self.layout.encode(example.query, thinking, example.answer, example.history)
+        except LayoutError as error:
+            if thinking is None:
+                raise
+            return BackendError(str(error))
+        return encoded.score_request(skip=skip, clip=self.settings.objective.clip)
 
 
 def _candidate(proposal: Proposal, result: Scored | BackendError | None) -> Candidate:

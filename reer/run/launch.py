@@ -145,6 +145,7 @@ def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str])
         if before.get(key) != now.get(key)
         and not (_is_free(key) or key.partition(".")[0] in free)
         and not _extends(key, before.get(key), now.get(key))
+        and not (key == "layout.date" and before.get(key) is None)  # a folder from before it was kept
     ]
     if changed:
         facts = ", ".join(f"{key} (was {before.get(key)}, now {now.get(key)})" for key in changed)

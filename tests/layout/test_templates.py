@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import regex
 
-from reer.backend.models import SMOLLM2, ChatTokenizer, cache_dir
+from reer.backend.models import SMOLLM2, cache_dir
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.files.pairs import read_pairs
 from reer.layout import Layout
 

@@ -10,18 +10,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from reer.errors import ConfigError, DataError, LayoutError
 from reer.files.pairs import Quarantined
 from reer.layout import Encoded, Layout
 from reer.text import seed_of
+from reer.types import Message, Role
 
 VARIANTS = ("final", "first", "answer_only")
 """Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 """Rows of a dataset in, a batch of tensors out, `labels` among them (-100: not supervised)."""
-_COLUMNS = ("id", "query", "thinking", "answer", "first", "source", "licence")
+_COLUMNS = ("id", "history", "query", "thinking", "answer", "first", "source", "licence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +213,21 @@ def _encode(row: dict[str, Any], layout: Layout, variant: str) -> TrainingExampl
     answer = _text(row, "answer")
     return TrainingExample(
         id=str(row.get("id") or seed_of(query, answer)),
-        encoded=layout.encode(query, thinking, answer),
+        encoded=layout.encode(query, thinking, answer, _history(row)),
         source=str(row.get("source") or ""),
         licence=str(row.get("licence") or ""),
     )
+
+
+def _history(row: dict[str, Any]) -> tuple[Message, ...]:
+    """The turns before the query; none where the row has no such column."""
+    turns = row.get("history") or []
+    if not isinstance(turns, list):
+        raise DataError(f"'history' is {type(turns).__name__}, not a list of turns")
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, dict) or turn.get("role") not in get_args(Role):
+            raise DataError(f"'history': turn {number} has no 'role' that is one of {', '.join(get_args(Role))}")
+    return tuple(Message(turn["role"], _text(turn, "content")) for turn in turns)
 
 
 def _text(row: dict[str, Any], key: str) -> str:

@@ -5,6 +5,7 @@ Knows DeepSpeed's keys and which of them the trainer fills; knows nothing of tab
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +15,7 @@ from reer.config import DeepSpeedConfig, LaunchConfig, PlanningConfig
 from reer.errors import ConfigError, ModelError
 from reer.layout import Encoded, Layout
 from reer.method.cost import TEMPLATE, tokens
+from reer.types import Message
 
 from ..arguments.adapters import adapter_arguments
 from ..arguments.processes import check
@@ -260,7 +262,8 @@ def _layout(config: PlanningConfig, path: Path) -> tuple[Layout, str]:
 class _Words:
     """In place of a layout, where there is no tokenizer: about as many tokens as the texts would have."""
 
-    def encode(self, query: str, thinking: str | None, answer: str) -> Encoded:
-        before, block = TEMPLATE + tokens(query), tokens(thinking or "")
+    def encode(self, query: str, thinking: str | None, answer: str, history: Sequence[Message] = ()) -> Encoded:
+        asked = sum(tokens(turn.content) for turn in (*history, Message("user", query)))
+        before, block = TEMPLATE + asked, tokens(thinking or "")
         end = before + block + tokens(answer)
         return Encoded(tuple(range(end)), before, before + block, end)

@@ -224,7 +224,7 @@ class Samples(TrainerCallback):  # type: ignore[misc]
         )[0, len(prompt) :].tolist()
         ended = tokenizer.end_of_turn in made
         text = made[: made.index(tokenizer.end_of_turn)] if ended else made
-        return tokenizer.hf.decode(text), ended  # type: ignore[attr-defined]
+        return tokenizer.decode(text), ended  # type: ignore[attr-defined]
 
 
 class QuietProgress(ProgressCallback):  # type: ignore[misc]

@@ -57,6 +57,7 @@ def write_inputs(config: SftConfig, run_dir: Path, prepared: Prepared, dtype: st
         inputs=[Path(config.data.trajectories)],
         models={"base": {"model": config.model.path, "revision": config.model.revision, "dtype": dtype}},
         layout=config.layout.name,
+        date=config.layout.date,
     )
     left_out = [{"status": "quarantined", **asdict(row)} for row in prepared.quarantined]
     left_out += [{"status": "dropped", "id": identity, "reason": "too_long"} for identity in prepared.too_long]

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from reer.backend import sampling
 from reer.backend.batching import WORKER
-from reer.backend.models import ChatTokenizer, load_model, load_tokenizer, prompt_ids
+from reer.backend.models import load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.attention import PROBE, attention, check_fit, register
 from reer.backend.packed.forward import PackedForward, Wanted
 from reer.backend.packed.rows import NAME, Row, RowCache, Step, attend_rows
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
 from reer.types import FinishReason, GenerateRequest, Response, Usage
@@ -250,7 +251,7 @@ class ContinuousGenerator:
         return min((at for stop in row.request.stop if (at := text.find(stop)) >= 0), default=None)
 
     def _text(self, tokens: Sequence[int]) -> str:
-        return str(self.tokenizer.hf.decode(tokens, skip_special_tokens=True))
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
     def _response(self, row: Row) -> Response:
         tokens = row.tokens[:-1] if row.tokens[-1] in self._ends else row.tokens

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from reer.backend.models import ChatTokenizer, load_tokenizer
+from reer.backend.models import load_tokenizer
 from reer.backend.server.chat import client_arguments, told
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig, OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
 from reer.types import Scored, ScoreRequest, Usage, score_of

@@ -18,7 +18,8 @@ from judging import NAMES, Scripted, request_of, verdict_json
 from eval.judging.judge import OpenAIJudge, shown
 from eval.judging.likelihood import LikelihoodJudge
 from eval.types import Verdict
-from reer.backend.models import ChatTokenizer, break_up
+from reer.backend.models import break_up
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.types import GenerateRequest
 
 ATTACKS = [json.loads(line) for line in Path(__file__).with_name("attacks.jsonl").read_text().splitlines()]
