@@ -4,7 +4,8 @@
 reader; `day` is the date that templates are told.
 """
 
-from reer.layout.encode import FRAMES, THINK_CLOSE, THINK_OPEN, Encoded, Frame, Layout, Reply, build_layout
+from reer.layout.conversation import THINK_CLOSE, THINK_OPEN
+from reer.layout.encode import FRAMES, Encoded, Frame, Layout, Reply, build_layout
 from reer.layout.instruction import load_instruction
 
 __all__ = [

@@ -1,9 +1,14 @@
-"""A conversation as one readable text: what the prompts of a search and the judges show in place of a lone query."""
+"""The turns before a query: what was said in them, and all of them as one readable text.
+
+The prompts of a search and the judges show that text in place of a lone query.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reer.types import Message
 
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 _HEAD = {
     "en": "A conversation. The last turn is what is asked for now; the turns before it are given.",
     "zh": "一段对话。最后一轮是现在的要求，前面各轮是已知的。",
@@ -19,5 +24,13 @@ def shown(query: str, history: Sequence[Message], language: str = "en") -> str:
     if not history:
         return query
     roles = _ROLES.get(language, _ROLES["en"])
-    turns = [f"[{roles[turn.role]}]\n{turn.content.strip()}" for turn in (*history, Message("user", query))]
+    said = (*map(spoken, history), Message("user", query))
+    turns = [f"[{roles[turn.role]}]\n{turn.content.strip()}" for turn in said]
     return "\n\n".join([_HEAD.get(language, _HEAD["en"]), *turns])
+
+
+def spoken(turn: Message) -> Message:
+    """A turn without the think block that an assistant's may begin with, which nobody was told."""
+    block, closed, said = turn.content.partition(THINK_CLOSE)
+    begins = turn.role == "assistant" and closed and block.lstrip().startswith(THINK_OPEN)
+    return replace(turn, content=said.strip()) if begins else turn

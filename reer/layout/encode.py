@@ -8,14 +8,14 @@ Knows a tokenizer only through `types.Tokenizer`; knows nothing of models.
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from reer.config import LayoutConfig
 from reer.errors import ConfigError, LayoutError
+from reer.layout.conversation import THINK_CLOSE, THINK_OPEN, spoken
 from reer.layout.instruction import load_instruction
 from reer.types import Message, ScoreRequest, Tokenizer
 
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 KEPT = 256
 """Queries and answers whose ids are remembered: they come again with every candidate."""
 _TAG = re.compile(r"</?(?:think|answer)>")
@@ -111,7 +111,7 @@ class Layout:
 
         What an earlier answer was thought up with is left out, as reasoning models' own templates do.
         """
-        return (*map(_without_thinking, history), Message("user", self.user_turn(query)))
+        return (*map(spoken, history), Message("user", self.user_turn(query)))
 
     def prompt(self, query: str, history: Sequence[Message] = ()) -> tuple[int, ...]:
         """Ids up to where the assistant begins to write: the model's own template over the turns.
@@ -171,13 +171,6 @@ class Layout:
                 raise LayoutError(f"the {part} holds the model's control token {special}")
         if part in ("thinking", "answer") and (tag := _TAG.search(text)):
             raise LayoutError(f"the {part} holds the tag {tag.group()}")
-
-
-def _without_thinking(turn: Message) -> Message:
-    """An assistant's turn without the think block that it begins with."""
-    block, closed, said = turn.content.partition(THINK_CLOSE)
-    begins = turn.role == "assistant" and closed and block.lstrip().startswith(THINK_OPEN)
-    return replace(turn, content=said.strip()) if begins else turn
 
 
 def _maybe(encode, text: str) -> tuple[int, ...]:  # type: ignore[no-untyped-def]

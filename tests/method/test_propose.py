@@ -9,7 +9,7 @@ from reer.config import LeakConfig, SearchConfig
 from reer.layout import Layout
 from reer.method.prompts import Prompt, PromptSet
 from reer.method.propose import Proposer
-from reer.types import Example, Response, Trajectory, Usage
+from reer.types import Example, Message, Response, Trajectory, Usage
 
 EXAMPLE = Example(id="e", query="QUERY", answer="ANSWER text")
 TRAJECTORY = Trajectory(("First part of the plan.\n\n", "Second part.\n\n", "Third part."))
@@ -256,3 +256,18 @@ def test_an_edit_that_changes_nothing_or_makes_a_trajectory_unusable_is_refused(
     asking = Proposer(None, None, Layout("think", FakeTokenizer()), settings, seed=3)
     assert asking.edit(example, Trajectory(halves), 1, "delete").rejected == "leak"
     assert asking.edit(example, Trajectory(halves), 0, "delete").rejected is None
+
+
+@pytest.mark.parametrize("history", [(), (Message("system", "Rhyme."), Message("user", "Of cats."))])
+def test_every_prompt_shows_the_conversation_and_a_lone_query_as_it_is(history):
+    example = Example(id="e", query="Sadder.", answer="ANSWER text", history=history)
+    generator = Scripted("text", "stop")
+    asking = proposer(generator)
+    asyncio.run(asking.first(example, 0))
+    first = generator.request.messages[0].content.removesuffix("|ANSWER text")
+    asyncio.run(asking.rewrite(example, TRAJECTORY, 1, 1))
+    assert generator.request.messages[0].content.startswith(f"{first}|ANSWER text|First part")
+    if history:
+        assert first.endswith("[System]\nRhyme.\n\n[User]\nOf cats.\n\n[User]\nSadder.")
+    else:
+        assert first == "Sadder."

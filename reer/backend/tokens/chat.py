@@ -29,7 +29,7 @@ _TODAY = "strftime_now"
 """A function that transformers gives to templates, and that takes no other one's place: arguments are plain data."""
 _TOLD = (
     "{% macro strftime_now(format) %}{{ told_dates[format] if format in told_dates else "
-    "raise_exception('a date in a form that does not stand in the template') }}{% endmacro +%}"
+    "raise_exception('a date in a form that does not stand in the template') }}{% endmacro %}\n"
 )
 """Before a template: a function of its own by that name."""
 _SWITCHES = ("enable_thinking", "thinking")

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from eval.store import Row, Rows
 from reer.backend.fake import FakeGenerator, FakeScorer, FakeTokenizer
 from reer.config import BenchmarkConfig, FakeBackendConfig, HFBackendConfig, LayoutConfig, ModelConfig
 from reer.errors import BackendError, ConfigError
-from reer.types import Example, GenerateRequest, Response, Scored, ScoreRequest
+from reer.types import Example, GenerateRequest, Message, Response, Scored, ScoreRequest
 
 
 class Thinker:
@@ -128,3 +129,19 @@ def test_models_with_different_tokens_are_not_compared(tmp_path: Path, pairs: li
     base.tokenizer = Shifted()
     with pytest.raises(ConfigError, match="different tokens"):
         measure(tmp_path / "lift.jsonl", pairs, LiftEngines(Thinker("plan"), FakeScorer(FakeBackendConfig()), base))
+
+
+def test_what_came_before_a_query_is_thought_about_and_scored_behind(tmp_path: Path, pairs: list[Example]) -> None:
+    class Reading(FakeScorer):
+        async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+            assert all(b"system: Rhyme." in bytes(i for i in request.ids if i < 256) for request in requests)
+            return await super().score(requests)
+
+    later = [replace(pairs[0], history=(Message("system", "Rhyme."),))]
+    thinker, scorer = Thinker("a plan"), Reading(FakeBackendConfig())
+    engines = LiftEngines(thinker, scorer, scorer)
+    [row], _ = measure(tmp_path / "lift.jsonl", later, engines)
+    assert row["status"] == "ok"
+    assert [turn.role for turn in thinker.requests[0].messages] == ["system", "user"]
+    alone = fake(Thinker("a plan"))
+    assert len(measure(tmp_path / "lift.jsonl", pairs[:1], alone)[0]) == 2, "another conversation is measured anew"

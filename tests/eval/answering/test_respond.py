@@ -1,11 +1,13 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eval.answering.answers import answer_counts
-from eval.answering.respond import respond, taken_apart
+from eval.answering.respond import current_answers, respond, taken_apart
 from eval.benchmarks.items import Item
 from eval.benchmarks.reasoning import RUBRIC
 from eval.store import Row, Rows
@@ -14,7 +16,7 @@ from reer.backend.server.chat import Refusal
 from reer.config import BenchmarkConfig, FakeBackendConfig
 from reer.errors import BackendError
 from reer.layout import Layout
-from reer.types import Example, FinishReason, GenerateRequest, Response, Usage
+from reer.types import Example, FinishReason, GenerateRequest, Message, Response, Usage
 
 PARSER = Layout("think", FakeTokenizer())
 
@@ -109,3 +111,28 @@ def test_only_a_reply_without_an_answer_is_a_failed_one(
     row = taken_apart(Response(text=text, finish_reason=finish, usage=Usage(generated_tokens=4)), PARSER)
     assert (row["answer"], row["well_formed"], row["tokens"]) == (judged, well_formed, 4)
     assert row["words"] == len(judged.split())
+
+
+def test_the_model_is_asked_in_turns_and_judges_see_the_conversation(tmp_path: Path) -> None:
+    class Listening(Counting):
+        async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
+            self.turns = [request.messages for request in requests]
+            return await super().generate(requests)
+
+    history = (
+        Message("system", "Rhyme."),
+        Message("user", "Of cats."),
+        Message("assistant", "<think>c</think>A cat."),
+    )
+    item = Item(id="a", query="Sadder.", history=history, rubric=RUBRIC)
+    listening = Listening()
+    settings: dict[str, Any] = {"label": "m", "benchmark": BenchmarkConfig(), "seed": 3, "concurrency": 1}
+    with Rows(tmp_path / "answers.jsonl") as rows:
+        asyncio.run(respond([item], rows, lambda: listening, PARSER, **settings))
+        asked = (*history[:2], Message("assistant", "A cat."), Message("user", "Sadder."))
+        assert listening.turns == [asked]
+        [row] = rows.rows
+        assert row["prompt"] == item.prompt
+        assert row["prompt"].endswith("[User]\nSadder.")
+        assert list(current_answers(rows.rows, [item])) == ["a"]
+        assert not current_answers(rows.rows, [replace(item, history=history[:1])]), "another conversation"

@@ -10,7 +10,7 @@ from reer.backend.models import load_tokenizer
 from reer.config import ModelConfig
 from reer.errors import ConfigError, DataError
 from reer.layout import Layout
-from reer.types import Example
+from reer.types import Example, Message
 from train.examples.data import (
     VARIANTS,
     Prepared,
@@ -253,3 +253,42 @@ def test_a_collator_that_takes_the_end_of_turn_for_padding_is_refused(
 
 def _length(example: object) -> int:
     return len(example.encoded.ids)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_the_turns_before_a_query_are_trained_behind_as_they_were_scored(
+    layout: Layout, tmp_path: Path, form: str
+) -> None:
+    turns = [{"role": "system", "content": "Rhyme."}, {"role": "user", "content": "Of cats."}]
+    rows = [{"id": "a", "query": "q", "thinking": "t", "answer": "y", "history": turns},
+            {"id": "b", "query": "q", "thinking": "t", "answer": "y", "history": None}]  # fmt: skip
+    path = tmp_path / f"trajectories.{form}"
+    if form == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    after, alone = prepare(path, layout, 512).examples
+    assert after.encoded == layout.encode("q", "t", "y", (Message("system", "Rhyme."), Message("user", "Of cats.")))
+    assert alone.encoded == layout.encode("q", "t", "y")
+
+
+@pytest.mark.parametrize(
+    ("history", "why"),
+    [
+        ("Rhyme.", "'history' is str, not a list of turns"),
+        ([{"content": "Rhyme."}], "'history': turn 1 has no 'role' that is one of system, user, assistant"),
+        ([{"role": "system", "content": None}], "'content' is NoneType, not text"),
+    ],
+)
+def test_a_history_that_is_none_is_set_aside_with_its_row(
+    layout: Layout, tmp_path: Path, history: object, why: str
+) -> None:
+    path = tmp_path / "trajectories.jsonl"
+    rows: list[dict[str, object]] = [{"query": "q", "thinking": "t", "answer": "y"}]
+    rows.append(rows[0] | {"history": history})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    [broken] = prepare(path, layout, 512).quarantined
+    assert (broken.row, broken.reason) == (2, why)
