@@ -79,13 +79,18 @@ def find_pilot(examples: Sequence[Example], config: SynthesizeConfig) -> tuple[P
         return None, "word counts"
     before, now = OmegaConf.to_object(OmegaConf.load(folder / "config.yaml")), asdict(config)
     assert isinstance(before, dict)
-    changed = [key for key in DECIDE if before.get(key) != now[key]]
+    changed = [key for key in DECIDE if _undated(before.get(key)) != _undated(now[key])]
     left_out = [row for row in _read(folder / "quarantine.jsonl") if row["status"] in ("dropped", "quarantined")]
     ids = frozenset(row["id"] for row in [*rows, *left_out] if "id" in row)  # a row that is no pair has none
     if changed or not ids <= {example.id for example in examples}:
         return None, f"word counts: {folder} was made with other {' and '.join(changed) or 'pairs'}"
     used = Usage(**json.loads((folder / "summary.json").read_text(encoding="utf-8"))["usage"])
     return Pilot(ids, used, measured(rows, used)), f"the {len(ids)} examples searched in {folder}"
+
+
+def _undated(part: Any) -> Any:
+    """A part of the config without the date that templates are told, which changes no size."""
+    return {key: value for key, value in part.items() if key != "date"} if isinstance(part, dict) else part
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -45,8 +45,7 @@ class ChatTokenizer:
             raise ModelError(f"model {name} has no chat template; use an instruction model or add a template to it")
         self.hf = tokenizer
         # all_special_tokens alone misses control tokens that have no role of their own, such as turn headers
-        control = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
-        self.special_texts = tuple(dict.fromkeys([*tokenizer.all_special_tokens, *control]))
+        control = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self._parts = parts_of(tokenizer, name)
         self._unknown = None if tokenizer.unk_token_id == tokenizer.eos_token_id else tokenizer.unk_token_id
         self._template = str(tokenizer.get_chat_template())
@@ -58,6 +57,8 @@ class ChatTokenizer:
             self.end_of_turn = self._end_of_turn(name)
         except (LayoutError, TemplateError) as error:
             raise ModelError(f"model {name}: its chat template cannot be used: {error}") from error
+        ends = str(tokenizer.convert_ids_to_tokens(self.end_of_turn))  # in some models it is not called special
+        self.special_texts = tuple(dict.fromkeys([*tokenizer.all_special_tokens, *control, ends]))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of a part of a text: none is added, wherever it stands.

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reer.backend.models import load_tokenizer
 from reer.backend.tokens.chat import ChatTokenizer
+from reer.config import ModelConfig
 from reer.errors import LayoutError, ModelError
 from reer.layout import Layout
 from reer.types import Message
@@ -84,3 +86,12 @@ def test_a_tokenizer_that_changes_texts_is_refused(byte_level):
     hf.backend_tokenizer.normalizer = normalizers.Replace("  ", " ")
     with pytest.raises(ModelError, match=r"model m: its tokenizer does not give texts back as they were: 'a e"):
         ChatTokenizer(hf, "m")
+
+
+def test_a_tokenizer_whose_seams_hold_is_used_as_it_is(tiny_model):
+    """Ids of models that need nothing are what they always were: those of each part alone."""
+    tokenizer = load_tokenizer(ModelConfig(path=str(tiny_model)))
+    chat = "<|im_start|>user\nWrite of rain.<|im_end|>\n<|im_start|>assistant\n"
+    parts = [chat, "<think>\n", "I begin.\n\n雨", "\n</think>\n\n", " Rain  fell.\n", "<|im_end|>"]
+    encoded = Layout("think", tokenizer).encode("Write of rain.", parts[2], parts[4])
+    assert list(encoded.ids) == [id_ for part in parts for id_ in tokenizer.hf.encode(part, add_special_tokens=False)]

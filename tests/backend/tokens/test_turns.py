@@ -84,7 +84,10 @@ def test_a_turn_ends_on_the_control_token_behind_the_words(byte_level, template,
 
 def test_a_token_counts_that_was_added_without_being_called_special_and_blanks_that_were_do_not(byte_level):
     tokenizer = byte_level(NEW_LINE_FIRST, ["<|im_start|>"], plain=["\n\n", "<|im_end|>"])
-    assert tokenizer.convert_ids_to_tokens(ChatTokenizer(tokenizer, "m").end_of_turn) == "<|im_end|>"
+    found = ChatTokenizer(tokenizer, "m")
+    assert tokenizer.convert_ids_to_tokens(found.end_of_turn) == "<|im_end|>"
+    with pytest.raises(LayoutError, match=r"the answer holds the model's control token <\|im_end\|>"):
+        Layout("think", found).encode("Write.", "plan", "Rain. <|im_end|>")
 
 
 @pytest.mark.parametrize(
