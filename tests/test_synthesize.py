@@ -77,6 +77,7 @@ def test_the_files_keep_their_contract(finished):
     assert summary["examples"] == {"input": 8, "done": 8, "dropped": {}, "failed": 0, "quarantined": 0}
     manifest = json.loads((run_dir / "manifest.json").read_text())
     assert manifest["inputs"][0]["path"].endswith("pairs.jsonl")
+    assert f"date: '{manifest['date']}'" in (run_dir / "config.yaml").read_text()
     assert manifest["prompts"]["sha256"].keys() == {"en"}
 
 

@@ -31,6 +31,7 @@ def test_leaves_every_file_of_the_contract(finished: tuple[Path, Process]) -> No
     assert results["reference_lift"]["nll"]["base"] == results["reference_lift"]["nll"]["model"]
     assert results["reference_lift"]["mean"] == pytest.approx(sum(row["lift"] for row in lifts) / 8)
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert f"date: '{manifest['date']}'" in (folder / "config.yaml").read_text()
     assert manifest["prompts"]["rubric"] == results["benchmarks"]["reasoning"]["rubric"]
     assert {"evaluated", "base", "judge likelihood:fake"} == manifest["models"].keys()
     assert manifest["data"] == {"version": "shipped", "files": results["benchmarks"]["reasoning"]["data"]["files"]}

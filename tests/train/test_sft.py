@@ -47,6 +47,7 @@ def test_a_run_leaves_its_contract(make_config: Make, tmp_path: Path, capsys: py
     assert summary["held_out"]["nll_answer"] > 0
     assert summary["model"] == str(folder / "model")
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert f"date: '{manifest['date']}'" in (folder / "config.yaml").read_text()
     card = (folder / "model" / "README.md").read_text()
     assert manifest["inputs"][0]["sha256"] in card
     assert "public domain" in card
