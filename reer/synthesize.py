@@ -19,10 +19,11 @@ from reer.backend import build_generator, build_scorer, describe
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
 from reer.files.pairs import Pairs, read_pairs
+from reer.files.rows import files_of
 from reer.files.trajectories import Tally, TrajectoryFiles, to_row
 from reer.layout import build_layout
 from reer.method.guards.filters import of_row, reason_to_drop
-from reer.method.prompts import PromptSet, load_set
+from reer.method.prompts import PromptSet, load_set, spoken
 from reer.method.propose import Proposer
 from reer.method.search import Search
 from reer.method.state import State
@@ -39,7 +40,9 @@ from reer.types import Event, Example, Step, Usage
 def run(config: SynthesizeConfig) -> int:
     """Search the thinking of every pair; returns an exit code."""
     config = dated(config)
-    pairs = read_pairs(Path(config.data.path) if config.data.path else None, config.data.limit)
+    pairs = read_pairs(Path(config.data.path) if config.data.path else None, config.data.limit, config.data)
+    for line in pairs.notes.told(pairs.path.name):
+        print(line)
     if config.dry_run:
         print(estimate(pairs.examples, config))
         return DONE
@@ -59,6 +62,9 @@ def run(config: SynthesizeConfig) -> int:
 def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger) -> None:
     """Build the models, write the manifest, and search every example that has no outcome yet."""
     prompts = functools.cache(lambda language: load_set(config.prompts.set, language, config.search.start))
+    for language, n in sorted(Counter(example.language for example in todo).items()):
+        if spoken(language) != language and "/" not in config.prompts.set:
+            print(f"{n:,} pairs are in {language!r}: there are no prompts in it, so those in English are used")
     hashes = prompt_hashes(sorted({example.language for example in todo}), prompts)
     scorer = build_scorer(config.scorer)
     layout = build_layout(config.layout, scorer.tokenizer)
@@ -68,7 +74,7 @@ def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_
         run_dir,
         stage=config.stage,
         seed=config.seed,
-        inputs=[pairs.path],
+        inputs=files_of(pairs.path),
         models={"generator": describe(config.generator), "scorer": describe(config.scorer)},
         layout=config.layout.name,
         date=config.layout.date,

@@ -26,6 +26,8 @@ def is_cjk(word: str) -> bool:
 
 def language_of(text: str) -> str:
     """zh where most of the text is Chinese characters, else en."""
+    if text.isascii() or not _HAS_CJK.search(text):
+        return "en"
     found = words(text)
     return "zh" if found and sum(map(is_cjk, found)) > len(found) / 2 else "en"
 
@@ -43,3 +45,26 @@ def digest(*parts: object) -> str:
 def seed_of(*parts: object) -> int:
     """A seed in [0, 2**63) that depends on nothing but its parts: not on worker, rank, batch or time."""
     return int(digest(*parts)[:16], 16) >> 1
+
+
+LANGUAGES = {
+    "en": "english eng anglais 英文 英语 英語",
+    "zh": "chinese chi zho cmn mandarin cantonese yue wuu lzh 中文 汉语 漢語 华语 普通话 简体中文 繁體中文 繁体中文",
+    "de": "german deutsch deu ger", "fr": "french français fra fre", "es": "spanish español spa",
+    "it": "italian italiano ita", "pt": "portuguese português por", "nl": "dutch nederlands nld dut",
+    "ru": "russian русский rus", "uk": "ukrainian ukr", "pl": "polish polski pol", "cs": "czech ces cze",
+    "sv": "swedish svenska swe", "da": "danish dansk dan", "fi": "finnish suomi fin", "tr": "turkish türkçe tur",
+    "ar": "arabic ara", "he": "hebrew heb", "fa": "persian farsi fas per", "hi": "hindi hin", "bn": "bengali ben",
+    "ja": "japanese 日本語 日语 jpn", "ko": "korean 한국어 韩语 kor", "vi": "vietnamese vie", "th": "thai tha",
+    "id": "indonesian ind", "ms": "malay msa may", "el": "greek ell gre", "ro": "romanian ron rum",
+    "hu": "hungarian magyar hun", "la": "latin lat",
+}  # fmt: skip
+"""ISO 639-1 code -> other names of the language in lower case: its own, the English one, those of ISO 639-2 and 3."""
+_CODES = {name: code for code, names in LANGUAGES.items() for name in (code, *names.split())}
+
+
+def language_code(name: str) -> str | None:
+    """The two-letter code of a language named `English`, `EN`, `en-US`, `zh_Hans`, `cmn` or 中文; None: not known."""
+    plain = unicodedata.normalize("NFKC", name).strip().lower()
+    first, *_ = re.split(r"[-_ (（]", plain)
+    return _CODES.get(plain) or _CODES.get(first) or next((_CODES[w] for w in plain.split() if w in _CODES), None)

@@ -6,17 +6,23 @@ Knows the contract of answers and how a reply is taken apart; knows no model.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from reer.errors import DataError
+from reer.files.columns import NOT_UNICODE, THINKING, not_unicode, text_of
 from reer.files.outputs import loops, word_count
-from reer.files.pairs import NOT_UNICODE, Quarantined, not_unicode
-from reer.layout import THINK_CLOSE, THINK_OPEN, Layout
+from reer.files.pairs import Quarantined
+from reer.files.rows import BadRow, read_rows
+from reer.files.rows import Row as Found
+from reer.layout import THINK_OPEN, Layout
 from reer.types import FinishReason, Response
 
 from ..benchmarks.items import Benchmark, Item
-from ..benchmarks.rows import BadRow, parsed
 from ..store import Row, Rows
 from .respond import EPOCH, taken_apart
+
+TEXTS = ("answer", "response", "output")
+"""Columns that hold an answer; `answer` as it is, the others as the model wrote it."""
 
 
 @dataclass(slots=True)
@@ -41,20 +47,20 @@ def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -
     asked = {item.id: item for item in benchmark.items}
     seen: dict[str, int] = {}
     given = Given(path)
-    for number, line in _lines(path):
-        where = f"{path}, row {number}"
+    for found in _rows(path):
+        where = f"{path}, row {found.number}"
         try:
-            row = parsed(line)
+            row = _checked(found.value)
             text = _text(row)
         except BadRow as error:
-            given.quarantined.append(Quarantined(path.name, number, str(error), line))
+            given.quarantined.append(Quarantined(found.file, found.number, str(error), found.text))
             continue
-        id_ = str(row.get("id", ""))
-        if id_ not in benchmark.known:
-            raise DataError(f"{where}: the id {id_!r} is none of the {len(benchmark.known)} of {benchmark.name}")
+        id_ = _id(row, benchmark, where)
+        if id_ is None:
+            continue
         if id_ in seen:
             raise DataError(f"{where}: the id {id_!r} occurs twice (first in row {seen[id_]})")
-        seen[id_] = number
+        seen[id_] = found.number
         if id_ not in asked:
             continue
         if row.get("prompt", asked[id_].prompt) != asked[id_].prompt:
@@ -85,41 +91,71 @@ def take_answers(given: Given, stored: Rows) -> None:
             )
 
 
-def _text(row: Row) -> str:
-    text = row.get("answer", row.get("response"))
-    if not isinstance(text, str):
-        raise BadRow("it has neither 'answer' nor 'response' as text")
-    if not_unicode(row):
+def _rows(path: Path) -> Iterator[Found]:
+    try:
+        yield from read_rows(path)
+    except DataError as error:
+        raise DataError(f"answers={error}") from error
+
+
+def _checked(value: Any) -> Row:
+    """A row without what it leaves empty: a null says nothing, and hides nothing."""
+    if isinstance(value, BadRow):
+        raise value
+    if not isinstance(value, dict):
+        raise BadRow("not a JSON object")
+    if not_unicode(value):
         raise BadRow(NOT_UNICODE)
-    return text
+    return {key: part for key, part in value.items() if part is not None}
+
+
+def _id(row: Row, benchmark: Benchmark, where: str) -> str | None:
+    """Which prompt a row answers: by `id`, by `index` (WritingBench's script), else by the prompt's own text
+    (LongBench-Write's); None: a prompt that may be one of those beyond the limit.
+
+    Raises:
+        DataError: none of the benchmark's.
+    """
+    named = row.get("id", row.get("index"))
+    if named is None:
+        texts = {item.prompt: item.id for item in benchmark.items}
+        if row.get("prompt", row.get("query")) not in texts:
+            if "prompt" in row and len(benchmark.items) < len(benchmark.known):
+                return None
+            raise DataError(f"{where}: it has no 'id' or 'index', and its prompt is none of those that are asked")
+        return texts[str(row.get("prompt", row.get("query")))]
+    if str(named) not in benchmark.known:
+        raise DataError(f"{where}: the id {str(named)!r} is none of the {len(benchmark.known)} of {benchmark.name}")
+    return str(named)
+
+
+def _text(row: Row) -> str:
+    names = [name for name in TEXTS if name in row]
+    if not names:
+        raise BadRow("it has neither 'answer' nor 'response' as text")
+    value = row[names[0]]
+    if isinstance(value, str) and not value.strip():  # it answers nothing, which is the model's failure
+        return value
+    return text_of(value, names[0])
 
 
 def _answer(row: Row, text: str, parser: Layout) -> Row:
+    """A raw reply is taken apart where it begins with its thinking; what was thought is never judged. An answer that
+    only mentions the marks of thinking stays whole."""
     finish: FinishReason = "length" if row.get("finish_reason") == "length" else "stop"
-    if "answer" not in row or (row.get("thinking") is None and _holds_thinking(text)):
+    thinking = next((row[name] for name in THINKING if isinstance(row.get(name), str)), None)
+    if thinking is None and text.lstrip().startswith(THINK_OPEN):
         return taken_apart(Response(text=text, finish_reason=finish), parser) | {"tokens": row.get("tokens")}
+    whole = bool(text.strip()) and ("answer" in row or thinking is not None)
     return {
-        "thinking": row.get("thinking"),
+        "thinking": thinking,
         "answer": text.strip(),
         "finish_reason": finish,
         "tokens": row.get("tokens"),
         "words": word_count(text),
-        "well_formed": bool(row.get("well_formed", bool(text.strip()))),
+        "well_formed": bool(row.get("well_formed", whole)),
         "loop": loops(text),
     }
-
-
-def _holds_thinking(text: str) -> bool:
-    """Whether a text given as an answer is a whole reply: what a model thought is never judged."""
-    return text.lstrip().startswith(THINK_OPEN) or THINK_CLOSE in text
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"answers={path} cannot be read ({error})") from error
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def answer_counts(items: Sequence[Item], answers: dict[str, Row]) -> dict[str, int]:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from reer.config import BenchmarkConfig
 from reer.errors import DataError
+from reer.files.rows import BadRow
 
 from ..types import Anchor, Criterion, Rubric
 from .fetch import PACKAGED, SAMPLE, Pinned, fetch, local, packaged
 from .items import Benchmark, Item, make_benchmark
-from .rows import BadRow, Row, load_rows, source_of, want
+from .rows import Row, load_rows, source_of, want
 from .rubric import make_rubric
 
 TASKS = ("open_ended_qa", "summarization", "chat", "text_completion", "heuristic_text_generation")

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 
 from reer.config import BenchmarkConfig
+from reer.files.rows import BadRow
 from reer.text import language_of
 
 from .fetch import SAMPLE, Pinned, fetch, local, packaged
 from .items import Benchmark, Item, make_benchmark
-from .rows import BadRow, Row, load_rows, source_of, want
+from .rows import Row, load_rows, source_of, want
 from .rubric import graded, make_rubric
 
 COMMIT = "3fcfdff43deceb49f7936c6bf25ad88d61df0bfa"

@@ -11,16 +11,13 @@ from typing import Any, TypeVar
 
 from reer.errors import DataError
 from reer.files.pairs import Quarantined
+from reer.files.rows import BadRow
 from reer.run.manifest import sha256
 
 from .fetch import PACKAGED, Pinned
 from .items import Item, Source
 
 Row = Mapping[str, Any]
-
-
-class BadRow(ValueError):
-    """A row that cannot be used; the message is the reason."""
 
 
 @dataclass(slots=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from reer.config import BenchmarkConfig
 from reer.errors import DataError
+from reer.files.rows import BadRow
 from reer.text import language_of
 
 from ..types import Anchor, Criterion
 from .fetch import SAMPLE, Pinned, fetch, local, packaged
 from .items import Benchmark, Item, make_benchmark
-from .rows import BadRow, Row, load_rows, source_of, want
+from .rows import Row, load_rows, source_of, want
 from .rubric import make_rubric
 
 BANDS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10))

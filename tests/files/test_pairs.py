@@ -63,7 +63,9 @@ def test_broken_rows_are_named_and_the_rest_is_read(tmp_path):
         ("p.jsonl", b"", "no usable row: it is empty"),
         ("p.jsonl", b"\xff\xfe{\x00", "is UTF-16; save it as UTF-8"),
         ("p.jsonl", b"{}\n", "no usable row; row 1: 'query' is missing"),
-        ("p.csv", b"a,b\n", "unknown kind of file"),
+        ("p.txt", b"a,b\n", "unknown kind of file"),
+        ("p.csv", b"a,b\n", "no usable row: it is empty"),
+        ("p.csv", b"", "no usable row: it is empty"),
         ("p.json", b"{}", "holds no list of rows"),
         ("p.json", b"[", "broken JSON"),
         ("p.parquet", b"nothing", "is no Parquet file"),
@@ -81,7 +83,8 @@ def test_a_file_without_usable_rows_is_one_sentence(tmp_path, name, content, mes
 
 def test_other_columns_ride_along_and_other_names_are_understood():
     example = to_example({"index": 7, "question": "q", "solution": "<think>\nplan\n</think>\n\nText.", "stars": 5})
-    assert (example.query, example.answer, example.extra) == ("q", "Text.", {"index": 7, "stars": 5})
+    assert (example.query, example.answer) == ("q", "Text.")
+    assert example.extra == {"index": 7, "stars": 5, "thinking": "plan"}
 
 
 def test_messages_give_the_last_turn():

@@ -5,24 +5,23 @@ aside with its file, row number and reason; an example that is too long is dropp
 many are, nothing is trained. Knows nothing of trainers and models.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from reer.errors import ConfigError, DataError, LayoutError
+from reer.files.columns import take_apart
 from reer.files.pairs import Quarantined
+from reer.files.rows import BadRow, Row, files_of, read_rows
 from reer.layout import Encoded, Layout
 from reer.text import seed_of
-from reer.types import Message, Role
 
 VARIANTS = ("final", "first", "answer_only")
 """Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 """Rows of a dataset in, a batch of tensors out, `labels` among them (-100: not supervised)."""
-_COLUMNS = ("id", "history", "query", "thinking", "answer", "first", "source", "licence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +49,17 @@ class Prepared:
 
 def find(trajectories: str) -> Path:
     """Raises: DataError: there is no such file."""
-    path = Path(trajectories)
-    if not path.exists():
-        raise DataError(f"data.trajectories={path} does not exist: run reer-synthesize first, or name another file")
-    return path
+    try:
+        files_of(trajectories)
+    except DataError as error:
+        raise DataError(f"data.trajectories={error}: run reer-synthesize first, or name another file") from error
+    return Path(trajectories)
 
 
-def prepare(path: Path, layout: Layout, max_length: int, variant: str = "final") -> Prepared:
-    """Read trajectories.jsonl or .parquet and encode every usable row; `max_length` in tokens.
+def prepare(
+    path: Path, layout: Layout, max_length: int, variant: str = "final", columns: Mapping[str, str] | None = None
+) -> Prepared:
+    """Read trajectories, or any rows that hold thinking, and encode every usable one; `max_length` in tokens.
 
     Raises:
         ConfigError: an unknown variant.
@@ -66,12 +68,11 @@ def prepare(path: Path, layout: Layout, max_length: int, variant: str = "final")
     if variant not in VARIANTS:
         raise ConfigError(f"data.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
     prepared = Prepared()
-    for number, line in _lines(path):
+    for row in _rows(path):
         try:
-            example = _encode(_row(line), layout, variant)
-        except (DataError, LayoutError) as error:
-            text = line.decode("utf-8", errors="replace").strip()
-            prepared.quarantined.append(Quarantined(path.name, number, str(error), text))
+            example = _encode(row.value, layout, variant, columns or {})
+        except (BadRow, LayoutError) as error:
+            prepared.quarantined.append(Quarantined(row.file, row.number, str(error), row.text))
             continue
         prepared.lengths.append(len(example.encoded.ids))
         if prepared.lengths[-1] > max_length:
@@ -155,95 +156,37 @@ def count(examples: Sequence[TrainingExample]) -> tuple[int, int]:
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Rows as JSON and their numbers from 1, with a progress bar where that takes more than two seconds."""
-    try:
-        yield from (_parquet_lines if path.suffix == ".parquet" else _jsonl_lines)(path)
-    except OSError as error:
-        raise DataError(f"data.trajectories={path} cannot be read: {error.strerror or error}") from error
-
-
-def _jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    from tqdm import tqdm
-
-    size = path.stat().st_size
-    with (
-        path.open("rb") as file,
-        tqdm(total=size, unit="B", unit_scale=True, desc="reading trajectories", delay=2, leave=False) as bar,
-    ):
-        for number, line in enumerate(file, start=1):
-            bar.update(len(line))
-            if line.strip():
-                yield number, line
-
-
-def _parquet_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Only the columns that training needs: the steps of a search are most of the file."""
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowInvalid
+def _rows(path: Path) -> Iterator[Row]:
+    """Rows, with a progress bar where that takes more than two seconds; the steps of a search are most of a table."""
     from tqdm import tqdm
 
     try:
-        file = pq.ParquetFile(path)
-    except ArrowInvalid as error:
-        raise DataError(f"data.trajectories={path} is no Parquet file: {error}") from error
-    columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
-    batches = file.iter_batches(batch_size=256, columns=columns)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    total = file.metadata.num_rows
-    for number, row in enumerate(tqdm(rows, total=total, desc="reading trajectories", delay=2, leave=False), start=1):
-        yield number, json.dumps(row, ensure_ascii=False, default=str).encode()
+        yield from tqdm(read_rows(path, without=("steps",)), desc="reading trajectories", delay=2, leave=False)
+    except DataError as error:
+        raise DataError(f"data.trajectories={error}") from error
 
 
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 (byte {error.start + 1})") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"broken JSON: {error.msg} (column {error.colno})") from error
-    if not isinstance(row, dict):
-        raise DataError("not a JSON object")
-    return row
-
-
-def _encode(row: dict[str, Any], layout: Layout, variant: str) -> TrainingExample:
-    query = _text(row, "query")
-    thinking = None if variant == "answer_only" else _text(row, "first.thinking" if variant == "first" else "thinking")
-    answer = _text(row, "answer")
+def _encode(row: Any, layout: Layout, variant: str, columns: Mapping[str, str]) -> TrainingExample:
+    parts = take_apart(row, columns)
+    thinking = None
+    if variant != "answer_only":
+        thinking = _first(row) if variant == "first" else parts.thinking
+        if thinking is None:
+            raise BadRow("'thinking' is missing")
     return TrainingExample(
-        id=str(row.get("id") or seed_of(query, answer)),
-        encoded=layout.encode(query, thinking, answer, _history(row)),
-        source=str(row.get("source") or ""),
-        licence=str(row.get("licence") or ""),
+        id=str(parts.named["id"] or seed_of(parts.query, parts.answer)),
+        encoded=layout.encode(parts.query, thinking, parts.answer, parts.history),
+        source=str(parts.named["source"] or ""),
+        licence=str(parts.named["licence"] or ""),
     )
 
 
-def _history(row: dict[str, Any]) -> tuple[Message, ...]:
-    """The turns before the query; none where the row has no such column."""
-    turns = row.get("history") or []
-    if not isinstance(turns, list):
-        raise DataError(f"'history' is {type(turns).__name__}, not a list of turns")
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict) or turn.get("role") not in get_args(Role):
-            raise DataError(f"'history': turn {number} has no 'role' that is one of {', '.join(get_args(Role))}")
-    return tuple(Message(turn["role"], _text(turn, "content")) for turn in turns)
-
-
-def _text(row: dict[str, Any], key: str) -> str:
-    """The text under a key; a dot leads into an object."""
-    value: Any = row
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise DataError(f"'{key}' is missing")
-        value = value[part]
-    if not isinstance(value, str):
-        raise DataError(f"'{key}' is {type(value).__name__}, not text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"'{key}' holds half a character (\\u{ord(value[error.start]):04x})") from error
-    return value
+def _first(row: Any) -> str:
+    """The thinking that a search began with."""
+    first = row.get("first")
+    if not isinstance(first, Mapping) or not isinstance(first.get("thinking"), str):
+        raise BadRow("'first.thinking' is missing")
+    return str(first["thinking"])
 
 
 def _nothing_left(path: Path, prepared: Prepared, max_length: int) -> str:

@@ -236,7 +236,7 @@ def measure_data(config: PlanningConfig) -> Data:
     from ..examples.data import prepare
 
     layout, source = _layout(config, path)
-    examples = prepare(path, layout, max_length(config), config.data.variant).examples
+    examples = prepare(path, layout, max_length(config), config.data.variant, config.data.columns).examples
     lengths = sorted(len(example.encoded.ids) for example in examples)
     kept = max(1, len(lengths) - config.trainer.held_out)
     return Data(

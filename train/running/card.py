@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reer.config import SftConfig
+from reer.files.rows import files_of
 from reer.layout import FRAMES
 from reer.run.manifest import sha256, versions
 
@@ -81,7 +82,7 @@ def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[Tr
         parts="thinking, answer" if thinks else "answer",
         max_length=max_length(config),
         trajectories=trajectories.name,
-        sha256=sha256(trajectories),
+        sha256=", ".join(sha256(path) for path in files_of(trajectories)),
         sources="\n".join(f"- {source}" for source in _named(e.source for e in training)),
         layout=config.layout.name,
         frame=layout.replace("\n", "\\n"),

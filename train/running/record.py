@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reer.config import SftConfig
 from reer.errors import RunDirError
+from reer.files.rows import files_of
 from reer.run.manifest import sha256, write_json, write_jsonl, write_manifest
 
 from ..examples.data import Prepared
@@ -40,9 +41,9 @@ def is_finished(run_dir: Path) -> bool:
 def refuse_other_data(run_dir: Path, trajectories: Path) -> None:
     """A run is continued only on the file it began with. (A finished one does not need the file any more.)"""
     manifest = run_dir / "manifest.json"
-    if manifest.exists() and trajectories.is_file():
-        began = json.loads(manifest.read_text(encoding="utf-8"))["inputs"][0]["sha256"]
-        if began != sha256(trajectories):
+    if manifest.exists() and trajectories.exists():
+        began = [entry["sha256"] for entry in json.loads(manifest.read_text(encoding="utf-8"))["inputs"]]
+        if began != [sha256(path) for path in files_of(trajectories)]:
             raise RunDirError(
                 f"{run_dir} was made from another version of {trajectories}; choose another name= or run_dir="
             )
@@ -54,7 +55,7 @@ def write_inputs(config: SftConfig, run_dir: Path, prepared: Prepared, dtype: st
         run_dir,
         stage=config.stage,
         seed=config.seed,
-        inputs=[Path(config.data.trajectories)],
+        inputs=files_of(config.data.trajectories),
         models={"base": {"model": config.model.path, "revision": config.model.revision, "dtype": dtype}},
         layout=config.layout.name,
         date=config.layout.date,

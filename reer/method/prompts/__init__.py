@@ -73,7 +73,7 @@ def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
     Raises:
         PromptError: no such set, or a file with a missing or unknown placeholder.
     """
-    folder = Path(name) if "/" in name else _packaged(language) / name
+    folder = Path(name) if "/" in name else _packaged(spoken(language)) / name
     if not folder.is_dir():
         raise PromptError(f"prompts.set={name} has no prompts for language {language}: there is no folder {folder}")
     if start == "skeleton" and not (folder / "skeleton.md").exists():
@@ -83,6 +83,11 @@ def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
     digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()
     prompts = {role: parse(text, role, paths[role]) for role, text in texts.items()}
     return PromptSet(**prompts, sha256=digest)
+
+
+def spoken(language: str) -> str:
+    """The language of the prompts for a pair: its own where there are prompts in it, else English."""
+    return language if re.fullmatch(r"\w+", language) and _packaged(language).is_dir() else "en"
 
 
 def _packaged(language: str) -> Path:

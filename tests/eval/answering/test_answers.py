@@ -78,9 +78,9 @@ def test_taken_once_and_what_lies_beyond_the_limit_is_left_out(tmp_path: Path) -
     ("row", "words"),
     [
         ({"id": "p9999", "answer": "x"}, "row 1: the id 'p9999' is none of the 8 of reasoning"),
-        ({"answer": "x"}, "row 1: the id '' is none of the 8"),
+        ({"answer": "x"}, "row 1: it has no 'id' or 'index', and its prompt is none of those that are asked"),
         ({"id": FIRST}, "row 1: it has neither 'answer' nor 'response' as text"),
-        ({"id": FIRST, "answer": 5}, "row 1: it has neither"),
+        ({"id": FIRST, "answer": 5}, "row 1: 'answer' is int, not text"),
         ({"id": FIRST, "answer": "x", "prompt": "Another."}, f"the answer to '{FIRST}' is to another prompt"),
         ("{broken", "row 1: broken JSON"),
         ("[1]", "row 1: not a JSON object"),
@@ -116,3 +116,23 @@ def test_an_id_that_occurs_twice_and_another_answer_to_a_stored_one(tmp_path: Pa
     take(tmp_path, {"id": FIRST, "answer": "x"})
     with pytest.raises(DataError, match=r"given.jsonl: .*answers.jsonl holds another answer"):
         take(tmp_path, {"id": FIRST, "answer": "y"})
+
+
+def test_answers_files_of_the_benchmarks_own_scripts(tmp_path: Path) -> None:
+    """By `index`, by the prompt's own text; a null beside the good field; parts; marks of thinking inside."""
+    benchmark = load(BenchmarkConfig(limit=4))
+    items = benchmark.items
+    told = [
+        {"index": items[0].id, "response": "One.", "answer": None},
+        {"prompt": items[1].prompt, "response": "Two mentions </think> only."},
+        {"id": items[2].id, "response": [{"type": "text", "text": "<think>plan</think>\n\nThree."}]},
+        {"id": items[3].id, "answer": "Four.", "reasoning_content": "plan"},
+        {"prompt": "One that is beyond the limit.", "response": "Five."},
+    ]
+    path = tmp_path / "given.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in told), encoding="utf-8")
+    given = read_answers(path, benchmark, PARSER, "m")
+    assert [row["id"] for row in given.answers] == [item.id for item in items]
+    assert [row["answer"] for row in given.answers] == ["One.", "Two mentions </think> only.", "Three.", "Four."]
+    assert [row["thinking"] for row in given.answers] == [None, None, "plan", "plan"]
+    assert [row["well_formed"] for row in given.answers] == [False, False, True, True]

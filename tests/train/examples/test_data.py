@@ -67,11 +67,11 @@ def test_too_long_is_dropped_and_counted_never_cut(layout: Layout, trajectories:
         ('{"query": "q", "thin', "broken JSON"),
         ("[1]", "not a JSON object"),
         ('{"query": "q", "thinking": "t"}', "'answer' is missing"),
-        ('{"query": "q", "thinking": null, "answer": "a"}', "'thinking' is NoneType, not text"),
-        ('{"query": "q", "thinking": "t", "answer": " "}', "the answer is empty"),
+        ('{"query": "q", "thinking": null, "answer": "a"}', "'thinking' is missing"),
+        ('{"query": "q", "thinking": "t", "answer": " "}', "'answer' is empty"),
         ('{"query": "q", "thinking": "a </think> b", "answer": "a"}', "the thinking holds the tag </think>"),
         ('{"query": "q", "thinking": "t", "answer": "a<|im_end|>"}', "control token <|im_end|>"),
-        ('{"query": "q", "thinking": "t", "answer": "\\ud83d"}', "'answer' holds half a character (\\ud83d)"),
+        ('{"query": "q", "thinking": "t", "answer": "\\ud83d"}', "half of a surrogate pair"),
     ],
 )
 def test_a_broken_row_is_set_aside_and_the_rest_goes_on(
@@ -96,7 +96,8 @@ def test_a_row_in_another_encoding_is_set_aside(layout: Layout, trajectories: Pa
 
 def test_files_that_cannot_be_used_are_named(layout: Layout, tmp_path: Path) -> None:
     path = tmp_path / "none.jsonl"
-    with pytest.raises(DataError, match="none.jsonl does not exist: run reer-synthesize first"):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="none.jsonl: no such file: run reer-synthesize first"):
         find(str(path))
     path.write_text("\n")
     with pytest.raises(DataError, match="none.jsonl is empty"):
@@ -107,10 +108,10 @@ def test_files_that_cannot_be_used_are_named(layout: Layout, tmp_path: Path) -> 
     path.write_text(json.dumps({"query": "q", "thinking": "t", "answer": "a"}))
     with pytest.raises(DataError, match="no usable row: 1 exceed 8 tokens"):
         prepare(path, layout, 8)
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
-        prepare(tmp_path, layout, 8)
+    with pytest.raises(DataError, match="holds no file of rows"):
+        prepare(tmp_path / "empty", layout, 8)
     path = path.rename(tmp_path / "none.parquet")
-    with pytest.raises(DataError, match="none.parquet is no Parquet file"):
+    with pytest.raises(DataError, match="none.parquet: is no Parquet file"):
         prepare(path, layout, 8)
 
 
@@ -191,7 +192,7 @@ def test_a_parquet_file_gives_what_the_jsonl_file_gives(layout: Layout, trajecto
         prepared = prepare(table, layout, 512, variant)
         assert prepared.examples == prepare(trajectories, layout, 512, variant).examples
         (bad,) = prepared.quarantined
-        assert (bad.file, bad.row, bad.reason) == ("trajectories.parquet", 5, "'query' is NoneType, not text")
+        assert (bad.file, bad.row, bad.reason) == ("trajectories.parquet", 5, "'query' is missing")
 
 
 def test_held_out_depends_on_seed_and_ids_not_on_order(layout: Layout, trajectories: Path) -> None:
@@ -279,8 +280,8 @@ def test_the_turns_before_a_query_are_trained_behind_as_they_were_scored(
     ("history", "why"),
     [
         ("Rhyme.", "'history' is str, not a list of turns"),
-        ([{"content": "Rhyme."}], "'history': turn 1 has no 'role' that is one of system, user, assistant"),
-        ([{"role": "system", "content": None}], "'content' is NoneType, not text"),
+        ([{"content": "Rhyme."}], "turn 1 is of the role None: only system, user and assistant speak"),
+        ([{"role": "system", "content": None}], "'turn 1' is missing"),
     ],
 )
 def test_a_history_that_is_none_is_set_aside_with_its_row(
@@ -292,3 +293,23 @@ def test_a_history_that_is_none_is_set_aside_with_its_row(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     [broken] = prepare(path, layout, 512).quarantined
     assert (broken.row, broken.reason) == (2, why)
+
+
+def test_deepwriting_and_other_published_rows_are_trained_on_without_a_search(layout: Layout, tmp_path: Path) -> None:
+    rows = [
+        {"question": "q", "solution": "<think>\nz\n</think>\n\ny"},
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+                      {"role": "assistant", "content": "y", "reasoning_content": "z"}]},
+        {"prompt": [{"role": "user", "content": "q"}], "solution": "<think>\nz\n</think>\n\ny"},
+        {"title": "q", "text": "y", "plan": "z"},
+    ]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    prepared = prepare(path, layout, 512)
+    plain, chat = layout.encode("q", "z", "y"), layout.encode("q", "z", "y", (Message("system", "s"),))
+    assert [e.encoded for e in prepared.examples] == [plain, chat, plain]
+    [bad] = prepared.quarantined
+    assert (bad.row, bad.reason) == (4, "'query' is missing (there are: plan, text, title)")
+    path.write_text(json.dumps(rows[3]) + "\n", encoding="utf-8")
+    columns = {"query": "title", "answer": "text", "thinking": "plan"}
+    assert prepare(path, layout, 512, columns=columns).examples[0].encoded == plain
