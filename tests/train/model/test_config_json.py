@@ -9,13 +9,7 @@ from transformers import AutoConfig
 
 from train.model.config_json import add_older_keys
 
-YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024, "beta_fast": 32.0}
-    "rope_type": "yarn",
-    "factor": 4.0,
-    "original_max_position_embeddings": 1024,
-    "beta_fast": 32.0,
-    "beta_slow": 1.0,
-}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
 SMALL = {
     "hidden_size": 32,
     "num_attention_heads": 2,
