@@ -33,6 +33,7 @@ def run(config: SftConfig) -> int:
         refuse_other_data(run_dir, Path(config.data.trajectories))
         if is_finished(run_dir):
             return _told(run_dir)
+    from .model import check_saving
     from .running.training import train
 
     work = read(config)
@@ -45,6 +46,8 @@ def run(config: SftConfig) -> int:
     with exclusive(run_dir):
         open_run_dir(config, begun=begun(run_dir))
         write_inputs(config, run_dir, work.prepared, work.dtype)
+        if not is_trained(run_dir):
+            check_saving(config.model, work.layout.tokenizer)  # type: ignore[arg-type]
         if not is_trained(run_dir) and needs_start(config):
             trainer_arguments(config, work.dtype, work.amount)  # mistakes are told before anything is started
             start(run_dir / "config.yaml", config.launch.processes, on_cpu=on_cpu(config))

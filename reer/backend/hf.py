@@ -14,6 +14,7 @@ from reer.backend import sampling
 from reer.backend.batching import Batcher
 from reer.backend.models import load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.forward import common
+from reer.backend.stored import ends
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
@@ -40,6 +41,7 @@ class HFGenerator:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = max_length
+        self._ends = ends(tokenizer, model.generation_config)
         self._batcher: Batcher[GenerateRequest, list[Response]] = Batcher(self._generate)
 
     @classmethod
@@ -106,8 +108,15 @@ class HFGenerator:
                 past_key_values=cache,
                 max_new_tokens=first.max_tokens,
                 do_sample=False,
-                logits_processor=_sampling(first, [seed for request in requests for seed in request.seeds]),
-                eos_token_id=sorted({self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}),
+                logits_processor=[
+                    Sampler(
+                        [seed for request in requests for seed in request.seeds],
+                        temperature=first.temperature,
+                        top_p=first.top_p,
+                        max_tokens=first.max_tokens,
+                    )
+                ],
+                eos_token_id=self._ends,
                 pad_token_id=pad,
                 stop_strings=list(first.stop) or None,
                 tokenizer=self.tokenizer.hf if first.stop else None,
@@ -133,8 +142,7 @@ class HFGenerator:
         return cache
 
     def _response(self, ids: list[int], request: GenerateRequest, prefilled: int, seconds: float) -> Response:
-        ends = {self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}
-        length = next((n for n, token in enumerate(ids) if token in ends), len(ids))
+        length = next((n for n, token in enumerate(ids) if token in self._ends), len(ids))
         text = self.tokenizer.decode(ids[:length], skip_special_tokens=True)
         cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         finish: FinishReason = "length" if length == request.max_tokens and cut is None else "stop"
@@ -145,12 +153,12 @@ class HFGenerator:
 class Sampler:
     """Sampling with one random stream per row, as a logits processor in front of an arg-max."""
 
-    def __init__(self, request: GenerateRequest, seeds: Sequence[int]) -> None:
+    def __init__(self, seeds: Sequence[int], *, temperature: float, top_p: float, max_tokens: int) -> None:
         import torch
 
-        self.uniform = sampling.uniform(seeds, request.max_tokens)
-        self.temperature = torch.full([len(seeds)], request.temperature)
-        self.top_p = torch.full([len(seeds)], request.top_p)
+        self.uniform = sampling.uniform(seeds, max_tokens)
+        self.temperature = torch.full([len(seeds)], temperature)
+        self.top_p = torch.full([len(seeds)], top_p)
         self.step = 0
 
     def __call__(self, input_ids: "Tensor", scores: "Tensor") -> "Tensor":
@@ -162,12 +170,6 @@ class Sampler:
         settings = (part.to(scores.device) for part in (self.temperature, self.top_p, numbers))
         drawn = sampling.draw(scores, *settings)
         return torch.full_like(scores, -torch.inf).scatter_(1, drawn[:, None], 0.0)
-
-
-def _sampling(request: GenerateRequest, seeds: Sequence[int]) -> list[Any]:
-    from transformers import LogitsProcessorList
-
-    return LogitsProcessorList([Sampler(request, seeds)])  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)

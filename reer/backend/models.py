@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reer.backend.stored import own_settings, stored_dtype
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig
 from reer.errors import BackendError, LayoutError, ModelError
@@ -73,7 +74,13 @@ def _model(path: str, revision: str | None, dtype: str, device: str) -> "PreTrai
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with explained(path):
-        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=dtype, use_safetensors=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            generation_config=own_settings(path, revision),
+        )
     return model.to(device).eval()
 
 
@@ -88,7 +95,19 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
     Raises:
         ModelError: not found or not loadable.
     """
-    return _model(locate(config), config.revision, config.dtype, config.device)
+    return _model(locate(config), config.revision, resolve_dtype(config), config.device)
+
+
+def resolve_dtype(config: ModelConfig) -> str:
+    """`model.dtype`, with `auto` replaced by the precision the model is stored in (`stored.stored_dtype`).
+
+    Raises:
+        ModelError: the model cannot be found.
+    """
+    if config.dtype != "auto":
+        return config.dtype
+    with explained(config.path):
+        return stored_dtype(locate(config), config.revision)
 
 
 def fingerprint(model: Path) -> str:

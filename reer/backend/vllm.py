@@ -18,7 +18,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from reer.backend.models import load_tokenizer, locate, prompt_ids
+from reer.backend.models import load_tokenizer, locate, prompt_ids, resolve_dtype
 from reer.backend.server.scorer import CONTINUED, PROBE, TOLERANCE
 from reer.config import ModelConfig, VLLMBackendConfig
 from reer.errors import BackendError, ModelError
@@ -160,7 +160,7 @@ def _engine(
 def load_engine(config: VLLMBackendConfig) -> Engine:
     """The engine of a model; roles that name the same one share it."""
     model, arguments = config.model, tuple(sorted(config.engine_args.items()))
-    return _engine(locate(model), model.revision, model.dtype, model.max_length, arguments)
+    return _engine(locate(model), model.revision, resolve_dtype(model), model.max_length, arguments)
 
 
 class VLLMGenerator:

@@ -13,7 +13,7 @@ class ModelConfig:
     revision: str | None = None
     """Commit of a hub model."""
     dtype: str = "auto"
-    """float32, bfloat16, float16, or auto: as stored."""
+    """float32, bfloat16, float16, or auto: as stored, which is what config.json names, else how most weights are."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: the first GPU, else the CPU."""
     max_length: int = 16384

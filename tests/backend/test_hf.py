@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reer.backend.hf import HFGenerator, HFScorer, _sampling
+from reer.backend.hf import HFGenerator, HFScorer, Sampler
 from reer.backend.models import prompt_ids
 from reer.backend.packed.generator import ContinuousGenerator
 from reer.backend.packed.scorer import PackedScorer
@@ -186,9 +186,8 @@ def test_greedy_text_equals_transformers_own(generator, plain):
 )
 def test_draws_follow_the_distribution_its_temperature_and_its_nucleus(temperature, top_p, expected):
     probabilities = torch.tensor([0.6, 0.3, 0.1])
-    settings = {"temperature": temperature, "top_p": top_p, "max_tokens": 1}
-    processors = _sampling(request("Rain.", tuple(range(4000)), **settings), range(4000))
-    draws = processors(None, probabilities.log().expand(4000, 3)).argmax(-1)
+    sampler = Sampler(range(4000), temperature=temperature, top_p=top_p, max_tokens=1)
+    draws = sampler(None, probabilities.log().expand(4000, 3)).argmax(-1)
     shares = draws.bincount(minlength=3) / 4000
     assert (shares - torch.tensor(expected)).abs().max() < 0.03
     assert all(share == 0 for share, wanted in zip(shares, expected, strict=True) if wanted == 0)

@@ -240,6 +240,7 @@ def _quiet() -> None:
     """Notices no user can act on: libraries use names that others have renamed; deepspeed finds no GPU."""
     warnings.filterwarnings("ignore", r"`\w*gradient_checkpointing\w*` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", "Setting `save_embedding_layers` to `True`", UserWarning)
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 

@@ -35,9 +35,7 @@ def read(config: SftConfig) -> Work:
     trajectories = find(config.data.trajectories)
     if config.launch.processes == 1:  # several take a GPU each
         one_gpu(config.model.device)
-    from reer.backend.models import load_tokenizer
-
-    from ..model import resolve_dtype
+    from reer.backend.models import load_tokenizer, resolve_dtype
 
     layout = build_layout(config.layout, load_tokenizer(config.model))
     prepared = prepare(trajectories, layout, max_length(config), config.data.variant, config.data.columns)

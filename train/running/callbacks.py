@@ -9,10 +9,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback
 
+from reer.backend.hf import Sampler
+from reer.backend.stored import ends
+from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import SamplesConfig
 from reer.files.outputs import loops
 from reer.layout import Layout
@@ -200,31 +203,32 @@ class Samples(TrainerCallback):  # type: ignore[misc]
             # every process generates equally often, since ZeRO-3 makes a forward a matter of all
             for n in range(0, len(self.prompts), accelerator.num_processes):
                 index = n + accelerator.process_index
-                with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-                    torch.manual_seed(seed_of(seed, "sample", index))
-                    text = self._one(model, self.prompts[min(index, len(self.prompts) - 1)])
+                drawn = seed_of(seed, "sample", index)
+                text = self._one(model, self.prompts[min(index, len(self.prompts) - 1)], drawn)
                 written += [text] if index < len(self.prompts) else []
         return list(gather_object(written))
 
-    def _one(self, model: Any, prompt: tuple[int, ...]) -> tuple[str, bool]:
+    def _one(self, model: Any, prompt: tuple[int, ...], seed: int) -> tuple[str, bool]:
+        """Drawn as the `hf` engine draws, so that evaluating the saved model shows the same kind of texts."""
         import torch
 
         ids = torch.tensor([prompt], device=model.device)
-        tokenizer = self.layout.tokenizer
+        tokenizer, config = cast(ChatTokenizer, self.layout.tokenizer), self.config
+        stops = ends(tokenizer, model.generation_config)
         made = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=self.config.max_new_tokens,
-            do_sample=self.config.temperature > 0,
-            temperature=self.config.temperature or None,
-            top_p=self.config.top_p,
-            eos_token_id=tokenizer.end_of_turn,
+            max_new_tokens=config.max_new_tokens,
+            do_sample=False,
+            logits_processor=[
+                Sampler([seed], temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_new_tokens)
+            ],
+            eos_token_id=stops,
             pad_token_id=tokenizer.end_of_turn,
             use_cache=True,
         )[0, len(prompt) :].tolist()
-        ended = tokenizer.end_of_turn in made
-        text = made[: made.index(tokenizer.end_of_turn)] if ended else made
-        return tokenizer.decode(text), ended  # type: ignore[attr-defined]
+        end = next((n for n, token in enumerate(made) if token in stops), None)
+        return tokenizer.decode(made[:end]), end is not None
 
 
 class QuietProgress(ProgressCallback):  # type: ignore[misc]

@@ -19,6 +19,7 @@ from reer.backend.models import load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.attention import PROBE, attention, check_fit, register
 from reer.backend.packed.forward import PackedForward, Wanted
 from reer.backend.packed.rows import NAME, Row, RowCache, Step, attend_rows
+from reer.backend.stored import ends
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
@@ -62,7 +63,7 @@ class ContinuousGenerator:
         self.row_tokens = row_tokens
         register(NAME, attend_rows)
         self._body = PackedForward(model, token_budget, kept_tokens)
-        self._ends = {self.tokenizer.end_of_turn, self.tokenizer.hf.eos_token_id}
+        self._ends = ends(tokenizer, model.generation_config)
         self._waiting: deque[list[Row]] = deque()
         self._rows: list[Row] = []
         self._joining: list[Row] = []
