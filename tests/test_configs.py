@@ -89,7 +89,7 @@ def test_the_layout_can_be_chosen_against_the_search_and_without_it():
         return load(compose("synthesize", overrides=list(overrides)), SynthesizeConfig).layout
 
     assert vars(layout("search=official", "layout=think")) == {"name": "think", "instruction": None, "date": None}
-    assert vars(layout("layout=official")) == {"name": "answer_tags", "instruction": "default"}
+    assert vars(layout("layout=official")) == {"name": "answer_tags", "instruction": "default", "date": None}
     assert layout("search=official", "layout.instruction=mine.md").instruction == "mine.md"
 
 
