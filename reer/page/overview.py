@@ -12,11 +12,11 @@ from reer.files.results import Run, distinct_labels
 def overview(runs: Sequence[Run]) -> str:
     """A text table; stages that are not among the runs are left out."""
     lines: list[str] = []
-    for run in runs:
-        if run.stage == "synthesize":
-            lines += _search(run.summary)
-        elif run.stage == "sft":
-            lines += _training(run.summary)
+    for stage, told in (("synthesize", _search), ("sft", _training)):
+        found = [run for run in runs if run.stage == stage]
+        for run in found:
+            lines += [str(run.path)] if len(found) > 1 else []
+            lines += told(run.summary)
     evaluated = [run for run in runs if run.stage == "evaluate" and run.summary]
     lines += _evaluations(evaluated) if evaluated else []
     for run in runs:

@@ -28,6 +28,7 @@ from reer.errors import RunDirError, UserError
 from reer.run.overrides import as_typed
 from reer.run.points import place
 from reer.run.tracking import check_tracking
+from reer.run.written import refuse_numbers
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -86,6 +87,7 @@ def _job(config: DictConfig, view: type[C], run: Callable[[C], int], fixed: Coll
     """The stage itself; in a sweep one of its jobs. Never leaves by sys.exit: Hydra would begin no other job."""
     stage, point = config.stage, ""
     try:
+        refuse_numbers()
         point = place(config, fixed)
         if point:
             print(f"point         {point}")

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError
 
 from reer.config.keys import is_text, may_be_null
+from reer.config.load import refuse_folder
 from reer.errors import ConfigError
 
 _PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][\w./-]*", re.ASCII | re.IGNORECASE)
@@ -28,7 +29,7 @@ _PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][\w./-]*", re.ASC
 _QUOTED = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*(?=,|$)""", re.DOTALL)
 _CHOICE = re.compile(r"\s*choice\s*\((.*)\)\s*", re.DOTALL)
 _FUNCTION = re.compile(r"\s*(range|interval|glob|shuffle|sort|tag)\s*\(.*\)\s*", re.DOTALL)
-_WORD_IN_LIST = re.compile(r"""[^][{},:'"]+""")
+_WORD_IN_LIST = re.compile(r"""[^][{},:'"\s](?:[^][{},:'"]*[^][{},:'"\s])?""")
 _KEY = re.compile(r"(?:\+{1,2}|~)?[A-Za-z_]\w*(?:[./]\w+)*", re.ASCII)
 """Keys that the grammar reads for certain."""
 _FAILED = object()
@@ -56,11 +57,11 @@ def as_typed(arguments: list[str]) -> CommandLine:
     if not options.shell_completion:
         words = [_rewritten(word, multirun) for word in words]
     given = set(map(id, options.overrides))  # an option's value may look the same
-    swept = [word for word in words if multirun and (parsed := parse(word)) and parsed.is_sweep_override()]
-    return CommandLine(
-        [*words, *(word for word in arguments if id(word) not in given)],
-        frozenset(key_of(word) for word in words if word not in swept),
-    )
+    fixed = [word for word in words if not (multirun and (read := parse(word)) and read.is_sweep_override())]
+    for word in fixed:
+        if word.startswith("name="):  # Hydra makes the sweep's folder before it composes a job
+            refuse_folder("name", str(parse(word).value()))
+    return CommandLine([*words, *(word for word in arguments if id(word) not in given)], frozenset(map(key_of, fixed)))
 
 
 def key_of(override: str) -> str:
@@ -158,7 +159,7 @@ def _any(value: str) -> str:
     if _read(value) is not _FAILED:
         return value
     if value.lstrip()[:1] in ("[", "{"):
-        return _WORD_IN_LIST.sub(lambda word: _any(word.group()) if word.group().strip() else word.group(), value)
+        return _WORD_IN_LIST.sub(lambda word: _any(word.group()), value)
     return _quote(value)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
@@ -24,6 +25,8 @@ UPLOADS = ("results", "page", "trajectories", "model")
 """What `tracking.upload` may name of the files a stage makes."""
 LONGEST = 128
 """Characters of a name that W&B takes."""
+PATIENCE, PATIENCE_WITH_MODEL = 300.0, 3600.0
+"""Seconds that a stage waits at its end until everything is sent; what is not can be sent by `wandb sync`."""
 
 log = logging.getLogger(__name__)
 
@@ -85,27 +88,33 @@ class Spared:
 
     def __init__(self, opened: Callable[[], Tracker]) -> None:
         self._tracker: Tracker = NoTracker()
-        self._spare("opened", lambda: setattr(self, "_tracker", opened()))
+        self._failed = False
+        self._pass("opened", lambda: setattr(self, "_tracker", opened()))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        self._spare("told metrics", lambda: self._tracker.log(values, step))
+        self._pass("told metrics", lambda: self._tracker.log(values, step))
 
     def summary(self, values: Mapping[str, Any]) -> None:
-        self._spare("told the summary", lambda: self._tracker.summary(values))
+        self._pass("told the summary", lambda: self._tracker.summary(values))
 
     def artifact(self, path: Path, kind: str) -> None:
-        self._spare(f"given {path.name}", lambda: self._tracker.artifact(path, kind))
+        self._pass(f"given {path.name}", lambda: self._tracker.artifact(path, kind))
 
     def finish(self) -> None:
-        self._spare("closed", self._tracker.finish)
+        self._spare("closed", self._tracker.finish)  # after a failure too: what it was told before is kept
+
+    def _pass(self, what: str, call: Callable[[], None]) -> None:
+        if not self._failed:
+            self._spare(what, call)
 
     def _spare(self, what: str, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:  # whatever a service, its client or its disk may raise: none of it is the stage's
-            self._tracker = NoTracker()
-            reason = one_line(error).partition(";")[0] or type(error).__name__
-            log.warning("tracking=wandb could not be %s (%s); the run goes on without it", what, reason)
+            if not self._failed:
+                reason = one_line(error).partition(";")[0] or type(error).__name__
+                log.warning("tracking=wandb could not be %s (%s); the run goes on without it", what, reason)
+            self._failed = True
 
 
 class NoTracker:
@@ -145,7 +154,7 @@ class WandbTracker:
         mode = _mode(tracking)
         if mode == "offline":
             _say_offline(run_dir)
-        self._run = _begin(mode, wanted)
+        self._run = _begin(mode, wanted, PATIENCE_WITH_MODEL if "model" in self._upload else PATIENCE)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         if step >= self._run.step:  # a run that is continued holds the earlier ones
@@ -166,14 +175,19 @@ class WandbTracker:
         self._run.log_artifact(artifact)
 
     def finish(self) -> None:
-        self._run.finish()
+        import wandb
+
+        with ExitStack() as failed:
+            failed.callback(wandb.teardown)  # else a service that has died raises once more when Python ends
+            self._run.finish()
+            failed.pop_all()
 
 
-def _begin(mode: Mode, wanted: dict[str, Any]) -> Any:
+def _begin(mode: Mode, wanted: dict[str, Any], patience: float) -> Any:
     """wandb.init; a server that does not answer or takes no key leaves the run offline, and a line says so."""
     import wandb
 
-    settings = wandb.Settings(silent=True, console="off")
+    settings = wandb.Settings(silent=True, console="off", finish_timeout=patience)
     try:
         # offline there is no server to ask what the run already holds
         return wandb.init(mode=mode, resume="allow" if mode == "online" else None, settings=settings, **wanted)
