@@ -51,9 +51,10 @@ def _evaluations(runs: Sequence[Run]) -> list[str]:
     for run in sorted(runs, key=lambda run: list(run.summary["benchmarks"])):
         for benchmark, name, text in _measures(run.summary):
             rows.setdefault((benchmark, name), {})[label_of[run.path]] = text
-    header = f"{'':<27}" + "".join(f"{label:<26}" for label in labels)
+    width = max(26, *(len(label) + 2 for label in labels))
+    header = f"{'':<27}" + "".join(f"{label:<{width}}" for label in labels)
     table = [
-        f"{f'  {name}' if name else benchmark:<27.26}" + "".join(f"{row.get(label, '-'):<26}" for label in labels)
+        f"{f'  {name}' if name else benchmark:<27.26}" + "".join(f"{row.get(label, '-'):<{width}}" for label in labels)
         for (benchmark, name), row in rows.items()
     ]
     return [line.rstrip() for line in (header, *table)]

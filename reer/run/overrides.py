@@ -6,6 +6,7 @@ them. For a key whose type is a text (`reer.config.keys`) every value is, but fo
 interpolations and, with -m, the commas of a sweep. For any other key only what Hydra could not read at all.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from reer.errors import ConfigError
 
 _PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][\w./-]*", re.ASCII | re.IGNORECASE)
 """Values of which the grammar makes nothing else, told without it: it is slow."""
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _QUOTED = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*(?=,|$)""", re.DOTALL)
 _CHOICE = re.compile(r"\s*choice\s*\((.*)\)\s*", re.DOTALL)
 _FUNCTION = re.compile(r"\s*(range|interval|glob|shuffle|sort|tag)\s*\(.*\)\s*", re.DOTALL)
@@ -54,14 +56,22 @@ def as_typed(arguments: list[str]) -> CommandLine:
     options = get_args_parser().parse_intermixed_args(arguments)
     multirun = bool(options.multirun) or "hydra.mode=MULTIRUN" in options.overrides
     words = options.overrides
-    if not options.shell_completion:
+    if options.shell_completion:
+        os.environ["COMP_LINE"] = completable(os.environ.get("COMP_LINE", ""))
+    else:
         words = [_rewritten(word, multirun) for word in words]
     given = set(map(id, options.overrides))  # an option's value may look the same
     fixed = [word for word in words if not (multirun and (read := parse(word)) and read.is_sweep_override())]
     for word in fixed:
-        if word.startswith("name="):  # Hydra makes the sweep's folder before it composes a job
+        if multirun and word.startswith("name="):  # Hydra makes the sweep's folder before it composes a job
             refuse_folder("name", str(parse(word).value()))
     return CommandLine([*words, *(word for word in arguments if id(word) not in given)], frozenset(map(key_of, fixed)))
+
+
+def completable(line: str) -> str:
+    """A command line of which the last word is completed, without the finished ones that Hydra could not read."""
+    *finished, last = line.split(" ")
+    return " ".join([*(word for word in finished if "=" not in word or parse(word)), last])
 
 
 def key_of(override: str) -> str:
@@ -94,7 +104,7 @@ def _rewritten(word: str, multirun: bool) -> str:
         return f"{key}={_each(value, lambda part: _text(part, null), multirun)}"
     if _is_group(bare):
         return f"{key}={_each(value, _choice_of_group, multirun)}"
-    return word if parse(word) else f"{key}={_each(value, _any, multirun)}"
+    return word if _NUMBER.fullmatch(value) or parse(word) else f"{key}={_each(value, _any, multirun)}"
 
 
 def _refuse(word: str, key: str, equals: str, value: str) -> None:
