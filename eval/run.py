@@ -22,7 +22,7 @@ from reer.files.pairs import Quarantined
 from reer.run.day import dated
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.manifest import write_json, write_jsonl, write_manifest
-from reer.run.tracking import open_tracker
+from reer.run.tracking import record
 
 from .answering.answers import read_answers, take_answers
 from .answering.engines import Engines, refuse_other_weights, replaced
@@ -267,11 +267,8 @@ def _close(config: EvaluationConfig, run_dir: Path, results: dict[str, Any]) -> 
     from reer.page.report import write_page
 
     stage = f"{config.stage}-{config.evaluate.label}-{config.benchmark.name}"
-    tracker = open_tracker(config.tracking, name=config.name, stage=stage, run_dir=run_dir, config=asdict(config))
-    tracker.summary(results)
-    tracker.artifact(run_dir / "results.json", "results")
-    tracker.finish()
     page = write_page([run_dir], run_dir / "report.html")
+    record(config, stage, results, {"results": run_dir / "results.json", "page": page})
     print(table(results))
     print(f"results        {run_dir / 'results.json'}")
     print(f"page           {page}")

@@ -33,7 +33,7 @@ from reer.run.execute import pending, run_examples
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.ledger import Ledger
 from reer.run.manifest import write_json, write_jsonl, write_manifest
-from reer.run.tracking import open_tracker
+from reer.run.tracking import record
 from reer.types import Event, Example, Step, Usage
 
 
@@ -162,13 +162,10 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
     cost = Usage(**summary["usage"])
-    tracker = open_tracker(
-        config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config)
-    )
-    tracker.summary({"trajectories": examples["done"]} | {f"nll/{k}": v for k, v in nll.items() if v is not None})
-    tracker.artifact(run_dir / "trajectories.jsonl", "dataset")
-    tracker.finish()
     page = write_page([run_dir], run_dir / "report.html")
+    numbers = {"trajectories": examples["done"]} | {f"nll/{k}": v for k, v in nll.items() if v is not None}
+    made = {"results": run_dir / "summary.json", "page": page, "trajectories": run_dir / "trajectories.jsonl"}
+    record(config, config.stage, numbers, made)
     lost = examples["failed"] + examples["quarantined"]
     print(f"trajectories  {examples['done']} of {examples['input']} kept")
     if examples["dropped"]:

@@ -1,5 +1,6 @@
-"""A real but tiny model, made on the spot: no hub, no download, about a second."""
+"""A real but tiny model, made on the spot (no hub, no download, about a second), and a machine without a W&B key."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +100,21 @@ def pairs() -> list[Example]:
         Example(id=f"e{n}", query=query, answer=answer, source=f"book {n}", licence="public domain")
         for n, (query, answer) in enumerate(texts)
     ]
+
+
+@pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A machine where nobody has logged in to W&B."""
+    for variable in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    for folder in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{folder}_DIR", str(tmp_path / folder.lower()))
+    before = dict(os.environ)
+    yield
+    import wandb
+
+    wandb.teardown()
+    os.environ.clear()
+    os.environ.update(before)

@@ -15,6 +15,8 @@ def main() -> None:
     """Train, and leave the rest to the process that started this one."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler, record
 
+    from reer.run.tracking import NoTracker
+
     from .examples.work import read
     from .running.training import train
 
@@ -25,7 +27,7 @@ def main() -> None:
     def run() -> None:
         config = dated(load_frozen(Path(sys.argv[1]), SftConfig))
         check(config)
-        train(config, read(config))
+        train(config, read(config), NoTracker)  # the process that started this one follows metrics.jsonl
 
     try:
         record(run, handler)()

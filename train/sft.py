@@ -6,11 +6,13 @@ With several processes this one freezes the config and starts the others (`proce
 and after is done once, here.
 """
 
+from functools import cache, partial
 from pathlib import Path
 
 from reer.config import SftConfig
 from reer.run.day import dated
 from reer.run.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
+from reer.run.tracking import NoTracker
 
 from .arguments.adapters import adapter_arguments
 from .arguments.processes import check, is_main, launched, needs_start, start
@@ -19,7 +21,16 @@ from .examples.audit import audit
 from .examples.data import count
 from .examples.work import Work, read
 from .running.finish import finish, report
-from .running.record import begun, is_finished, is_trained, refuse_other_data, write_inputs
+from .running.record import (
+    begun,
+    followed,
+    is_finished,
+    is_trained,
+    refuse_other_data,
+    tell,
+    tracker_of,
+    write_inputs,
+)
 
 
 def run(config: SftConfig) -> int:
@@ -41,19 +52,23 @@ def run(config: SftConfig) -> int:
         return audit(config, work) if config.audit else estimate(config, work)
     if not is_main():  # one of several that torchrun or accelerate has started: the first one does the rest
         if not is_trained(run_dir):
-            train(config, work)
+            train(config, work, NoTracker)
         return DONE
     with exclusive(run_dir):
         open_run_dir(config, begun=begun(run_dir))
         write_inputs(config, run_dir, work.prepared, work.dtype)
         if not is_trained(run_dir):
             check_saving(config.model, work.layout.tokenizer)  # type: ignore[arg-type]
-        if not is_trained(run_dir) and needs_start(config):
+        opened = cache(partial(tracker_of, config))  # one run of the tracker, from the first step to the summary
+        if is_trained(run_dir):
+            tell(run_dir, opened())
+        elif needs_start(config):
             trainer_arguments(config, work.dtype, work.amount)  # mistakes are told before anything is started
-            start(run_dir / "config.yaml", config.launch.processes, on_cpu=on_cpu(config))
-        elif not is_trained(run_dir):
-            train(config, work)
-        finish(config, work)
+            with followed(run_dir, opened()):
+                start(run_dir / "config.yaml", config.launch.processes, on_cpu=on_cpu(config))
+        else:
+            train(config, work, opened)
+        finish(config, work, opened())
     return _told(run_dir)
 
 

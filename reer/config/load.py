@@ -1,9 +1,11 @@
 """From a composed config to plain dataclasses, in which no number of things is impossible."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from unicodedata import category
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -12,6 +14,13 @@ from reer.errors import ConfigError
 
 T = TypeVar("T")
 
+_PATHS = {
+    "path", "trajectories", "run_dir", "model_path", "training_data", "tokenizer", "replies", "baseline", "rubric",
+    "data", "answers", "set", "instruction",
+}  # fmt: skip
+"""Keys, by their last part, that hold a path where they hold a text: `~` and `~user` are a home folder there."""
+_LONGEST_NAME = 255
+"""Bytes of a file's name that every common file system takes."""
 _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
@@ -39,7 +48,38 @@ def load(config: DictConfig, view: type[T]) -> T:
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
     _refuse_nothing(values)
-    return view(**values)
+    loaded = view(**values)
+    _expand_home(loaded)
+    refuse_folder("name", str(values["name"]))
+    refuse_folder("evaluate.label", getattr(values.get("evaluate"), "label", "tuned"))
+    return loaded
+
+
+def refuse_folder(key: str, name: str) -> None:
+    """A slash in a name makes folders in folders, all of them inside the one they belong to.
+
+    Raises:
+        ConfigError: it makes no folder, or one elsewhere, or the same as another name.
+    """
+    for part in name.split("/"):
+        if part in ("", ".", ".."):
+            what = f"{part!r} is no folder's name" if part else "a folder's name is missing in it"
+            raise ConfigError(f"{key}={name}: {what}; names inside runs/ look like fables or fables/first")
+        if any(category(char) == "Cc" for char in part):
+            raise ConfigError(f"{key}={name!r}: a folder's name holds no line break and no other control character")
+        if len(part.encode()) > _LONGEST_NAME:
+            raise ConfigError(f"{key}={part[:20]}...: a folder's name has 255 bytes at most, not {len(part.encode())}")
+
+
+def _expand_home(node: Any) -> None:
+    """Put home folders into the paths of a dataclass, in place."""
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if isinstance(value, str) and field.name in _PATHS:
+            setattr(node, field.name, os.path.expanduser(value))
+        for inner in value.values() if isinstance(value, dict) else [value]:
+            if is_dataclass(inner):
+                _expand_home(inner)
 
 
 def load_frozen(path: Path, view: type[T]) -> T:

@@ -13,6 +13,8 @@ class TrackingConfig:
     entity: str | None = None
     mode: str | None = None
     """online, offline, or null: online where a key is found, else offline."""
+    upload: list[str] = field(default_factory=lambda: ["results", "page"])
+    """Which files go there too: results (summary.json or results.json), page (report.html), trajectories, model."""
 
 
 @dataclass(kw_only=True)

@@ -138,7 +138,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
         RunDirError: a folder holds no results.
         DataError: a result file is broken.
     """
-    return [read_run(folder) for path in paths for folder in _run_dirs(path, depth=2) or [path]]
+    return [read_run(folder) for path in paths for folder in _run_dirs(path, depth=3) or [path]]
 
 
 def _run_dirs(path: Path, depth: int) -> list[Path]:

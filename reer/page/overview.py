@@ -12,11 +12,11 @@ from reer.files.results import Run, distinct_labels
 def overview(runs: Sequence[Run]) -> str:
     """A text table; stages that are not among the runs are left out."""
     lines: list[str] = []
-    for run in runs:
-        if run.stage == "synthesize":
-            lines += _search(run.summary)
-        elif run.stage == "sft":
-            lines += _training(run.summary)
+    for stage, told in (("synthesize", _search), ("sft", _training)):
+        found = [run for run in runs if run.stage == stage]
+        for run in found:
+            lines += [str(run.path)] if len(found) > 1 else []
+            lines += told(run.summary)
     evaluated = [run for run in runs if run.stage == "evaluate" and run.summary]
     lines += _evaluations(evaluated) if evaluated else []
     for run in runs:
@@ -51,9 +51,10 @@ def _evaluations(runs: Sequence[Run]) -> list[str]:
     for run in sorted(runs, key=lambda run: list(run.summary["benchmarks"])):
         for benchmark, name, text in _measures(run.summary):
             rows.setdefault((benchmark, name), {})[label_of[run.path]] = text
-    header = f"{'':<27}" + "".join(f"{label:<26}" for label in labels)
+    width = max(26, *(len(label) + 2 for label in labels))
+    header = f"{'':<27}" + "".join(f"{label:<{width}}" for label in labels)
     table = [
-        f"{f'  {name}' if name else benchmark:<27.26}" + "".join(f"{row.get(label, '-'):<26}" for label in labels)
+        f"{f'  {name}' if name else benchmark:<27.26}" + "".join(f"{row.get(label, '-'):<{width}}" for label in labels)
         for (benchmark, name), row in rows.items()
     ]
     return [line.rstrip() for line in (header, *table)]

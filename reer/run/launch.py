@@ -1,7 +1,7 @@
 """From a command line to a running stage: compose once, validate, freeze the config, run, exit with a code.
 
 Exit codes: 0 all done; 1 the user's mistake, as one sentence on stderr; 2 finished, but some rows failed or were
-quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A job that a shell starts with `&` ignores
+quarantined (of a sweep: the worst of its jobs); 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A job that a shell starts with `&` ignores
 Ctrl-C, as every such program does: SIGTERM (`kill`) stops it. Knows nothing of what a stage does.
 """
 
@@ -25,6 +25,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load, one_line, register
 from reer.errors import RunDirError, UserError
+from reer.run.overrides import as_typed
+from reer.run.points import place
+from reer.run.tracking import check_tracking
+from reer.run.written import refuse_numbers
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -48,29 +52,50 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
 
     def main() -> NoReturn:
         codes: list[int] = []
-
-        def task(config: DictConfig) -> None:
-            try:
-                codes.append(run(load(config, view)))
-            except UserError as error:
-                codes.append(_complain(stage, str(error)))
-
         register()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us: Hydra's own report is a page long
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            line = as_typed(sys.argv[1:])
+            sys.argv[1:] = line.arguments
+
+            def task(config: DictConfig) -> None:
+                codes.append(_job(config, view, run, line.fixed))
+
             hydra.main(version_base="1.3", config_path="pkg://reer.conf", config_name=stage)(task)()
         except KeyboardInterrupt:
             print(f"reer-{stage}: interrupted; the same command continues from here", file=sys.stderr)
             sys.stderr.flush()
             os._exit(INTERRUPTED)  # a model call may still run in a thread; nothing is left to save
+        except UserError as error:
+            sys.exit(_complain(stage, str(error)))
         except (HydraException, OmegaConfBaseException) as error:
             sys.exit(_complain(stage, _explain(error)))
         except SystemExit as stop:  # argparse leaves with 2, which here means something else
             sys.exit(MISTAKE if stop.code == PARTIAL else stop.code)
-        sys.exit(max(codes, default=DONE))
+        sys.exit(worst(codes))
 
     return main
+
+
+def worst(codes: Collection[int]) -> int:
+    """The exit code of a sweep: a job that was not done counts more than one with rows that failed."""
+    return next((code for code in (MISTAKE, PARTIAL) if code in codes), DONE)
+
+
+def _job(config: DictConfig, view: type[C], run: Callable[[C], int], fixed: Collection[str]) -> int:
+    """The stage itself; in a sweep one of its jobs. Never leaves by sys.exit: Hydra would begin no other job."""
+    stage, point = config.stage, ""
+    try:
+        refuse_numbers()
+        point = place(config, fixed)
+        if point:
+            print(f"point         {point}")
+        loaded = load(config, view)
+        check_tracking(loaded.tracking)
+        return run(loaded)
+    except UserError as error:
+        return _complain(stage, f"at {point}: {error}" if point else str(error))
 
 
 def open_run_dir(config: RunConfig, *, begun: bool = True, free: Collection[str] = ()) -> Path:

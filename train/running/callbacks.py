@@ -47,7 +47,10 @@ def metric_rows(log_history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
-    """Writes run_dir/metrics.jsonl and tells the tracker. After a resume, rows of undone steps are gone."""
+    """Writes run_dir/metrics.jsonl and tells the tracker. After a resume, rows of undone steps are gone.
+
+    The tracker is told the earlier steps again: kept offline, each start leaves a run that has all of them.
+    """
 
     def __init__(self, path: Path, tracker: Tracker) -> None:
         self.path = path
@@ -55,6 +58,8 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._write(state)
+        for row in metric_rows(state.log_history) if state.is_world_process_zero else []:
+            self.tracker.log(row, step=row["step"])
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero and (row := _row(state.log_history[-1])):

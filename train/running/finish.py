@@ -10,18 +10,21 @@ from typing import Any
 from reer.config import SftConfig
 from reer.run.launch import DONE, PARTIAL
 from reer.run.manifest import write_json, write_text
+from reer.run.tracking import Tracker
 from reer.types import FORMAT_VERSION
 
 from ..examples.data import count
 from ..examples.work import Work
-from .record import tracker_of, trained_folder
+from .record import trained_folder
 
 
-def finish(config: SftConfig, work: Work) -> None:
+def finish(config: SftConfig, work: Work, tracker: Tracker) -> None:
     """What is done once, after training: the model folder, its NLL on the held-out trajectories, card and summary.
 
     summary.json is written last and marks the run as finished.
     """
+    from reer.page.report import write_page
+
     from ..arguments.trainer import max_length
     from ..model import complete_model
     from .card import model_card
@@ -39,9 +42,10 @@ def finish(config: SftConfig, work: Work) -> None:
     summary = summarise(run_dir, work, nll)
     write_text(folder / "README.md", model_card(config, summary, work.training, work.dtype))
     write_json(run_dir / "summary.json", summary)
-    tracker = tracker_of(config)
+    write_page([run_dir], run_dir / "report.html")
     tracker.summary(summary)
-    tracker.artifact(folder, "model")
+    for kind, path in {"results": run_dir / "summary.json", "page": run_dir / "report.html", "model": folder}.items():
+        tracker.artifact(path, kind)
     tracker.finish()
 
 

@@ -5,6 +5,9 @@ Imports no torch at the top: a finished run answers at once.
 """
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +16,15 @@ from reer.config import SftConfig
 from reer.errors import RunDirError
 from reer.files.rows import files_of
 from reer.run.manifest import sha256, write_json, write_jsonl, write_manifest
+from reer.run.tracking import Tracker, open_tracker
 
 from ..examples.data import Prepared
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
 
-    from reer.run.tracking import Tracker
+FOLLOW = 10.0
+"""Seconds between two looks at what other processes have measured."""
 
 
 def begun(run_dir: Path) -> bool:
@@ -81,9 +86,40 @@ def write_training(run_dir: Path, trainer: "SFTTrainer", facts: dict[str, Any], 
     write_json(run_dir / "training.json", {**ended, **facts, "seconds": round(seconds, 1)})
 
 
-def tracker_of(config: SftConfig) -> "Tracker":
+def tracker_of(config: SftConfig) -> Tracker:
     """The run's tracker; opened again, it continues the same run."""
-    from reer.run.tracking import open_tracker
-
     run_dir = Path(config.run_dir)
     return open_tracker(config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config))
+
+
+@contextmanager
+def followed(run_dir: Path, tracker: Tracker) -> Iterator[None]:
+    """Tells the tracker what other processes write into metrics.jsonl, while they do."""
+    ended, told = threading.Event(), [-1]
+
+    def watch() -> None:
+        while not ended.wait(FOLLOW):
+            told.append(tell(run_dir, tracker, after=told[-1], complete=False))
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+    tell(run_dir, tracker, after=told[-1])
+
+
+def tell(run_dir: Path, tracker: Tracker, *, after: int = -1, complete: bool = True) -> int:
+    """Tells the tracker the rows of metrics.jsonl behind a step; returns the last step told.
+
+    Unless they are `complete` the last row is left: more may be measured at its step.
+    """
+    path = run_dir / "metrics.jsonl"
+    rows = list(map(json.loads, path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    for row in rows if complete else rows[:-1]:
+        if row["step"] > after:
+            tracker.log(row, step=row["step"])
+            after = row["step"]
+    return after

@@ -6,7 +6,7 @@ knows nothing of what comes before and after (`sft`).
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,17 +22,21 @@ from ..arguments.trainer import max_length, on_cpu, rows_per_step, trainer_argum
 from ..examples.data import TrainingExample, refuse_unsupervised_end, to_rows
 from ..examples.work import Work
 from . import checkpoints
-from .record import tracker_of, trained_folder, write_training
+from .record import trained_folder, write_training
 
 if TYPE_CHECKING:
     import datasets
     from trl import SFTConfig, SFTTrainer
 
+    from reer.run.tracking import Tracker
+
     from .callbacks import Samples
 
 
-def train(config: SftConfig, work: Work) -> None:
+def train(config: SftConfig, work: Work, opened: "Callable[[], Tracker]") -> None:
     """Train and save the weights; training.json marks the end of it.
+
+    `opened` opens the tracker, once everything is built that may be refused.
 
     Raises:
         ConfigError: trl, peft or DeepSpeed refuses the settings, or packed examples see each other.
@@ -43,7 +47,7 @@ def train(config: SftConfig, work: Work) -> None:
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from ..model import save_trained
-    from .callbacks import Complete, NoMoreSteps, StepsApart
+    from .callbacks import Complete, MetricsLog, NoMoreSteps, StepsApart
 
     started, run_dir = time.monotonic(), Path(config.run_dir)
     checkpoint = checkpoints.newest(run_dir / "checkpoints")
@@ -65,7 +69,8 @@ def train(config: SftConfig, work: Work) -> None:
         trainer.add_callback(StepsApart(trainer))
     if left.get("last"):
         trainer.add_callback(NoMoreSteps(trainer))
-    with tracked(config, trainer), runnable(config):
+    trainer.add_callback(MetricsLog(run_dir / "metrics.jsonl", opened()))
+    with runnable(config):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_trained(trainer, run_dir / trained_folder(config), work.dtype)
     if is_main():
@@ -205,16 +210,3 @@ def runnable(config: SftConfig) -> Iterator[None]:
             f"taken with ++trainer.args.per_device_train_batch_size=1, ++trainer.args.gradient_checkpointing=true, "
             f"{off}a smaller ++trainer.args.max_length, peft=lora or deepspeed=zero3_offload"
         ) from error
-
-
-@contextmanager
-def tracked(config: SftConfig, trainer: "SFTTrainer") -> Iterator[None]:
-    """Metrics go to metrics.jsonl and the tracker, from the main process alone."""
-    from reer.run.tracking import NoTracker
-
-    from .callbacks import MetricsLog
-
-    tracker = tracker_of(config) if is_main() else NoTracker()
-    trainer.add_callback(MetricsLog(Path(config.run_dir) / "metrics.jsonl", tracker))
-    yield
-    tracker.finish()
