@@ -106,8 +106,14 @@ class FakeScorer:
         return Scored(Score(nll, tokens, objective), Usage(calls=1, scored_tokens=request.end))
 
 
-def _text(ids: Sequence[int]) -> str:
-    return bytes([token for token in ids if token != _END]).decode(errors="replace")
+def _text(ids: tuple[int, ...]) -> str:
+    """The text of some ids, without the ends of turns."""
+    parts, start = [], 0
+    for _ in range(ids.count(_END)):
+        end = ids.index(_END, start)
+        parts.append(bytes(ids[start:end]))
+        start = end + 1
+    return b"".join([*parts, bytes(ids[start:])]).decode(errors="replace")
 
 
 @functools.lru_cache(maxsize=256)
