@@ -86,7 +86,7 @@ def tell(notes: Notes, path: Path) -> None:
 def export_if_quick(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: float) -> None:
     """After an interruption: write what is finished, where that takes a few seconds, or say what will write it."""
     if (finished := ledger.finished()) > QUICK:
-        print(f"{finished:,} examples are finished; `reer-report {run_dir}` writes their trajectories")
+        print(f"{finished:,} examples are finished; `reer-report {run_dir}` writes them")
     elif finished:
         done = export(config, run_dir, ledger, seconds)["examples"]["done"]
         print(f"the {done:,} trajectories that are finished are in {run_dir / 'trajectories.jsonl'}")

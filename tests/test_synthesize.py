@@ -21,9 +21,9 @@ from reer.method.prompts import load_set
 from reer.run import launch
 
 ROW_KEYS = {
-    "id", "trajectory", "query", "answer", "history", "thinking", "segments", "first", "nll", "objective", "answer_tokens",
-    "leak", "steps", "usage", "layout", "instruction", "generator", "scorer", "source", "licence", "language",
-    "domain", "seed", "extra", "format_version",
+    "id", "trajectory", "query", "answer", "history", "thinking", "segments", "first", "nll", "objective",
+    "answer_tokens", "leak", "steps", "usage", "layout", "instruction", "generator", "scorer", "source",
+    "licence", "language", "domain", "seed", "extra", "format_version",
 }  # fmt: skip
 
 
@@ -217,6 +217,8 @@ def test_an_interrupted_run_says_so_and_the_same_command_continues(finished, tmp
     assert process.returncode == launch.INTERRUPTED
     assert "interrupted; the same command continues from here" in process.errors
     assert "Traceback" not in process.errors
+    if (tmp_path / "runs" / "fake" / "synthesize" / "summary.json").exists():  # some examples were finished
+        assert all(row in rows(finished) for row in rows(tmp_path))
     assert synthesize(tmp_path, "data.limit=8").returncode == launch.DONE
     assert rows(tmp_path) == rows(finished)
 

@@ -59,7 +59,7 @@ class FakeGenerator:
         usage = Usage(
             calls=int(n == 0),
             generated_tokens=len(words(text)),
-            prefilled_tokens=len(words(prompt)) if n == 0 else 0,
+            prefilled_tokens=len(_words(prompt)) if n == 0 else 0,
         )
         cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         return Response(text=text[:cut], finish_reason="stop", usage=usage)
@@ -121,9 +121,14 @@ def _distinct_words(text: str) -> frozenset[str]:
     return frozenset(words(text))
 
 
+@functools.lru_cache(maxsize=4)
+def _words(prompt: str) -> list[str]:
+    return words(prompt)
+
+
 @functools.lru_cache(maxsize=256)
 def _vocabulary(prompt: str) -> list[str]:
-    return sorted(word for word in _distinct_words(prompt) if len(word) > 4) or ["nothing"]
+    return sorted({word for word in _words(prompt) if len(word) > 4}) or ["nothing"]
 
 
 def _made_up(prompt: str, request: GenerateRequest, seed: int) -> str:

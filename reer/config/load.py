@@ -67,8 +67,9 @@ def load_search(path: Path) -> SynthesizeConfig:
     """
     try:
         frozen = OmegaConf.load(path)
-        engines = {role: BACKENDS[frozen[role].kind]() for role in ("generator", "scorer")}
-        merged = OmegaConf.merge(OmegaConf.structured(SynthesizeConfig(**engines)), frozen)
+        generator, scorer = (BACKENDS[OmegaConf.select(frozen, f"{role}.kind")]() for role in ("generator", "scorer"))
+        schema = OmegaConf.structured(SynthesizeConfig(generator=generator, scorer=scorer))
+        merged = OmegaConf.merge(schema, frozen)
         return cast(SynthesizeConfig, OmegaConf.to_object(merged))
     except (OSError, KeyError, AttributeError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error

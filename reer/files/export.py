@@ -6,8 +6,8 @@ as long as the pair's text is the one that was searched.
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def _is_behind(run_dir: Path) -> bool:
     return not summary or summary.get("pending", 0) > 0 or is_locked(run_dir / "ledger.db")
 
 
-def _summary(run_dir: Path) -> Mapping[str, Any]:
+def _summary(run_dir: Path) -> Row:
     """The summary of an earlier export; empty where there is none."""
     path = run_dir / "summary.json"
     found: Row = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -112,8 +112,6 @@ def _summary(run_dir: Path) -> Mapping[str, Any]:
 def _alone(run_dir: Path) -> Iterator[None]:
     """One export at a time; where the file system knows no locks, there is no second one to wait for."""
     with (run_dir / ".export.lock").open("w") as file:
-        try:
+        with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass
         yield

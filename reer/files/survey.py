@@ -37,7 +37,7 @@ class Survey:
         if self.changed:
             yield f"{_rows(self.changed)} changed since the last run: searched anew"
         if self.unknown:
-            yield f"{_rows(self.unknown)} were searched by a former version that did not keep their text: searched anew"
+            yield f"{_rows(self.unknown)} searched by a former version, which did not keep their text: searched anew"
 
 
 Judgement = Callable[[Example], bool]

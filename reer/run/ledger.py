@@ -58,7 +58,7 @@ class Ledger:
         `read_only` looks into one that another process may be writing.
 
         Raises:
-            RunDirError: the file cannot be written, is damaged or newer than this program, or another process holds it.
+            RunDirError: the file cannot be written, is damaged or of a newer version, or another process holds it.
         """
         self.path = path
         self._synced = float("-inf")
@@ -230,8 +230,8 @@ def is_locked(path: Path) -> bool:
 def _damaged(path: Path, detail: str) -> str:
     detail = " ".join(detail.split())
     return (
-        f"{path}: damaged ({detail}): put a copy of it back, or save what can be read with "
-        f"`sqlite3 {path} .recover | sqlite3 new.db` and move new.db there, or choose another run_dir="
+        f"{path}: damaged ({detail}): put a copy of it back, or choose another run_dir= to search anew; the "
+        "trajectories beside it are those of the last export"
     )
 
 

@@ -1,4 +1,4 @@
-"""Pairs that are other pairs in the next run, under the same path and run folder: what is searched anew, what is kept."""
+"""Pairs that are other pairs in the next run, under the same path and run folder: what is searched anew."""
 
 import contextlib
 import json
@@ -164,7 +164,7 @@ def test_a_ledger_of_the_former_version_on_another_file_keeps_what_the_trajector
     make_former(tmp_path)
     code, said = run(SNOW, MENDED, SEA)
     assert code == DONE
-    assert "2 rows were searched by a former version that did not keep their text: searched anew" in said
+    assert "2 rows searched by a former version, which did not keep their text: searched anew" in said
     assert kept(tmp_path)["sea"] == before["sea"]
     assert kept(tmp_path)["ok"]["query"] == "Write of snow."
     assert kept(tmp_path)["ok"]["thinking"] != before["ok"]["thinking"]
