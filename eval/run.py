@@ -21,14 +21,14 @@ from reer.errors import ConfigError, DataError
 from reer.files.pairs import Quarantined
 from reer.run.day import dated
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
-from reer.run.manifest import write_json, write_jsonl, write_manifest
+from reer.run.manifest import write_card, write_json, write_jsonl, write_manifest
 from reer.run.tracking import record
 
 from .answering.answers import read_answers, take_answers
 from .answering.engines import Engines, refuse_other_weights, replaced
-from .answering.lift import LIFT_FIELDS, measure_lift
+from .answering.lift import LIFT_FIELDS, changed_pairs, measure_lift
 from .answering.outputs import training_texts
-from .answering.respond import ANSWER_FIELDS, current_answers, reply_parser, respond
+from .answering.respond import ANSWER_FIELDS, changed_prompts, current_answers, reply_parser, respond
 from .benchmarks import load
 from .benchmarks.items import Benchmark, Item
 from .benchmarks.rubric import WORDING
@@ -165,8 +165,12 @@ async def _answer(
     answering = respond(
         benchmark.items, files["answers"], lambda: engines.generator, reply_parser(config.layout), **asked
     )
-    failed = {"answer": await answering}
     references = [item.reference for item in benchmark.items if item.reference]
+    if changed := changed_prompts(files["answers"].rows, benchmark.items):
+        print(f"prompts changed since the last run: {changed:,}, answered anew")
+    if changed := changed_pairs(files["lift"].rows, references):
+        print(f"reference pairs changed since the last run: {changed:,}, measured anew")
+    failed = {"answer": await answering}
     if references and engines.can_score:
         failed["lift"] = await measure_lift(references, files["lift"], lambda: engines.lift, config.layout, **asked)
     elif references:
@@ -267,6 +271,7 @@ def _close(config: EvaluationConfig, run_dir: Path, results: dict[str, Any]) -> 
     from reer.page.report import write_page
 
     stage = f"{config.stage}-{config.evaluate.label}-{config.benchmark.name}"
+    write_card(run_dir, {"answers": "answers.jsonl", "scores": "scores.jsonl"})
     page = write_page([run_dir], run_dir / "report.html")
     record(config, stage, results, {"results": run_dir / "results.json", "page": page})
     print(table(results))

@@ -5,11 +5,9 @@ pairs ─▶ search (propose ⇄ score) ─▶ ledger ─▶ trajectories.jsonl 
 
 import asyncio
 import functools
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +16,88 @@ from tqdm import tqdm
 from reer.backend import build_generator, build_scorer, describe
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
-from reer.files.pairs import Pairs, read_pairs
+from reer.files.export import export, mark_pending, rows_of
+from reer.files.pairs import Notes, path_of, read_pairs
 from reer.files.rows import files_of
-from reer.files.trajectories import Tally, TrajectoryFiles, to_row
+from reer.files.survey import Survey, former_texts, survey, unfinished
 from reer.layout import build_layout
-from reer.method.guards.filters import of_row, reason_to_drop
 from reer.method.prompts import PromptSet, load_set, spoken
 from reer.method.propose import Proposer
 from reer.method.search import Search
-from reer.method.state import State
 from reer.run.day import dated
 from reer.run.estimate import estimate
-from reer.run.execute import pending, run_examples
+from reer.run.execute import run_examples
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.ledger import Ledger
-from reer.run.manifest import write_json, write_jsonl, write_manifest
+from reer.run.manifest import write_manifest
 from reer.run.tracking import record
 from reer.types import Event, Example, Step, Usage
+
+QUICK = 2000
+"""Finished examples that are written within about three seconds."""
 
 
 def run(config: SynthesizeConfig) -> int:
     """Search the thinking of every pair; returns an exit code."""
     config = dated(config)
-    pairs = read_pairs(Path(config.data.path) if config.data.path else None, config.data.limit, config.data)
-    for line in pairs.notes.told(pairs.path.name):
-        print(line)
+    path = path_of(Path(config.data.path) if config.data.path else None)
     if config.dry_run:
+        pairs = read_pairs(path, config.data.limit, config.data)
+        tell(pairs.notes, path)
         print(estimate(pairs.examples, config))
         return DONE
+    next(row for row in rows_of(config.data) if isinstance(row, Example))  # without one, no folder is made
     run_dir = open_run_dir(config, begun=(Path(config.run_dir) / "manifest.json").exists())
     ledger = Ledger(run_dir / "ledger.db")
     try:
-        started = time.monotonic()
-        ledger.reopen()
-        if todo := list(pending(pairs.examples, ledger)):
-            search_all(todo, pairs, config, run_dir, ledger)
-        summary = export(pairs, config, run_dir, ledger, time.monotonic() - started)
+        summary = search_and_export(config, path, run_dir, ledger)
     finally:
         ledger.close()
     return close(config, run_dir, summary)
 
 
-def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger) -> None:
+def search_and_export(config: SynthesizeConfig, path: Path, run_dir: Path, ledger: Ledger) -> dict[str, Any]:
+    """Work on what is unfinished, then write all that is finished; returns the summary."""
+    started = time.monotonic()
+    ledger.reopen()
+    former = former_texts(run_dir, path) if ledger.is_former() else lambda example: False
+    notes = Notes()
+    found = survey(rows_of(config.data, notes), ledger, former)
+    tell(notes, path)
+    for sentence in found.told():
+        print(sentence)
+    try:
+        if found.todo:
+            mark_pending(run_dir, found.todo)
+            search_all(found, config, path, run_dir, ledger)
+    except KeyboardInterrupt:
+        export_if_quick(config, run_dir, ledger, time.monotonic() - started)
+        raise
+    return export(config, run_dir, ledger, time.monotonic() - started, found.changed + found.unknown)
+
+
+def tell(notes: Notes, path: Path) -> None:
+    """Say what reading did to the rows."""
+    for line in notes.told(path.name):
+        print(line)
+
+
+def export_if_quick(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: float) -> None:
+    """After an interruption: write what is finished, where that takes a few seconds, or say what will write it."""
+    if (finished := ledger.finished()) > QUICK:
+        print(f"{finished:,} examples are finished; `reer-report {run_dir}` writes them")
+    elif finished:
+        done = export(config, run_dir, ledger, seconds)["examples"]["done"]
+        print(f"the {done:,} trajectories that are finished are in {run_dir / 'trajectories.jsonl'}")
+
+
+def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Path, ledger: Ledger) -> None:
     """Build the models, write the manifest, and search every example that has no outcome yet."""
     prompts = functools.cache(lambda language: load_set(config.prompts.set, language, config.search.start))
-    for language, n in sorted(Counter(example.language for example in todo).items()):
+    for language, n in sorted(found.languages.items()):
         if spoken(language) != language and "/" not in config.prompts.set:
             print(f"{n:,} pairs are in {language!r}: there are no prompts in it, so those in English are used")
-    hashes = prompt_hashes(sorted({example.language for example in todo}), prompts)
+    hashes = prompt_hashes(sorted(found.languages), prompts)
     scorer = build_scorer(config.scorer)
     layout = build_layout(config.layout, scorer.tokenizer)
     proposer = Proposer(build_generator(config.generator), prompts, layout, config.search, config.seed)
@@ -74,13 +106,15 @@ def search_all(todo: list[Example], pairs: Pairs, config: SynthesizeConfig, run_
         run_dir,
         stage=config.stage,
         seed=config.seed,
-        inputs=files_of(pairs.path),
+        inputs=files_of(path),
         models={"generator": describe(config.generator), "scorer": describe(config.scorer)},
         layout=config.layout.name,
         date=config.layout.date,
         prompts={"set": config.prompts.set, "sha256": hashes},
+        changed=found.changed + found.unknown,
     )
-    with tqdm(total=len(todo) * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
+    todo = unfinished(rows_of(config.data), ledger)
+    with tqdm(total=found.todo * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
         asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
 
 
@@ -120,40 +154,6 @@ class _Progress:
             self.accepted += event.kept is not None
             self.bar.set_postfix(accepted=f"{self.accepted}/{self.steps}", refresh=False)
         self.bar.update()
-
-
-def export(pairs: Pairs, config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: float) -> dict[str, Any]:
-    """Write what the ledger holds, one example at a time: trajectories, what is left out and why, the summary."""
-    tally = Tally()
-    left_out: list[dict[str, Any]] = [{"status": "quarantined", **asdict(row)} for row in pairs.quarantined]
-    with TrajectoryFiles(run_dir) as files:
-        for example in pairs.examples:
-            status, why = ledger.outcome(example.id) or ("pending", "")
-            if status != "done":
-                left_out.append({"status": status, "id": example.id, "reason": why})
-                continue
-            state = State.of(ledger.events(example.id))
-            tally.add(state)
-            row = to_row(example, state, config)
-            if (name := reason_to_drop(of_row(row), config.filter)) is None:
-                files.write(row)
-                tally.keep(row)
-            else:
-                tally.dropped[name] += 1
-                left_out.append({"status": "dropped", "id": example.id, "reason": name, "thinking": row["thinking"]})
-    tally.refused.update(row["status"] for row in left_out)
-    write_jsonl(run_dir / "quarantine.jsonl", left_out)
-    summary = tally.summary(
-        examples=len(pairs.examples) + len(pairs.quarantined), seconds=round(seconds + _seconds_before(run_dir), 1)
-    )
-    write_json(run_dir / "summary.json", summary)
-    return summary
-
-
-def _seconds_before(run_dir: Path) -> float:
-    """Seconds of the earlier runs that this one continued (those that ended by themselves)."""
-    path = run_dir / "summary.json"
-    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.exists() else 0.0
 
 
 def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> int:

@@ -21,9 +21,9 @@ from reer.method.prompts import load_set
 from reer.run import launch
 
 ROW_KEYS = {
-    "id", "trajectory", "query", "answer", "thinking", "segments", "first", "nll", "objective", "answer_tokens",
-    "leak", "steps", "usage", "layout", "instruction", "generator", "scorer", "source", "licence", "language",
-    "domain", "seed", "format_version",
+    "id", "trajectory", "query", "answer", "history", "thinking", "segments", "first", "nll", "objective",
+    "answer_tokens", "leak", "steps", "usage", "layout", "instruction", "generator", "scorer", "source",
+    "licence", "language", "domain", "seed", "extra", "format_version",
 }  # fmt: skip
 
 
@@ -39,6 +39,12 @@ def synthesize(cwd, *overrides, wait=True):
 def rows(cwd, name="fake"):
     path = Path(cwd) / "runs" / name / "synthesize" / "trajectories.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def table(run_dir):
+    """Rows of the Parquet file, in which the other columns of the pairs stand as JSON."""
+    found = pq.read_table(run_dir / "trajectories.parquet").to_pylist()
+    return [row | {"extra": json.loads(row["extra"])} for row in found]
 
 
 def events(cwd, name="fake"):
@@ -72,7 +78,7 @@ def test_the_files_keep_their_contract(finished):
     keys = {"sweep", "segment", "operation", "before", "candidates", "kept", "nll", "objective"}
     assert set(found[0]["steps"][0]) == keys
     assert all(row["objective"] is row["instruction"] is None and "seconds" not in row["usage"] for row in found)
-    assert pq.read_table(run_dir / "trajectories.parquet").to_pylist() == found
+    assert table(run_dir) == found
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["examples"] == {"input": 8, "done": 8, "dropped": {}, "failed": 0, "quarantined": 0}
     manifest = json.loads((run_dir / "manifest.json").read_text())
@@ -113,7 +119,7 @@ def test_edits_sweeps_skeletons_and_an_objective_keep_the_contract_too(tmp_path)
     assert process.returncode == launch.DONE, process.errors
     found = rows(tmp_path)
     run_dir = tmp_path / "runs" / "fake" / "synthesize"
-    assert pq.read_table(run_dir / "trajectories.parquet").to_pylist() == found
+    assert table(run_dir) == found
     assert all(set(row) == ROW_KEYS for row in found)
     assert {(row["layout"], row["instruction"]) for row in found} == {("answer_tags", "default")}
     assert {step["sweep"] for row in found for step in row["steps"]} == {0, 1}
@@ -211,6 +217,8 @@ def test_an_interrupted_run_says_so_and_the_same_command_continues(finished, tmp
     assert process.returncode == launch.INTERRUPTED
     assert "interrupted; the same command continues from here" in process.errors
     assert "Traceback" not in process.errors
+    if (tmp_path / "runs" / "fake" / "synthesize" / "summary.json").exists():  # some examples were finished
+        assert all(row in rows(finished) for row in rows(tmp_path))
     assert synthesize(tmp_path, "data.limit=8").returncode == launch.DONE
     assert rows(tmp_path) == rows(finished)
 

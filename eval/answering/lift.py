@@ -111,6 +111,11 @@ def _answer_ids(encoded: Encoded) -> tuple[int, ...]:
     return encoded.ids[encoded.answer : encoded.end]
 
 
+def changed_pairs(rows: Sequence[Row], examples: Sequence[Example]) -> int:
+    """Examples whose stored row is on another query or answer: they are measured anew."""
+    return len({row["id"] for row in rows} & {example.id for example in examples}) - len(current_lifts(rows, examples))
+
+
 def _hash(example: Example) -> str:
     before = [[turn.role, turn.content] for turn in example.history]
     return digest(*([before] if before else []), example.query, example.answer)[:16]

@@ -96,3 +96,8 @@ def current_answers(rows: Sequence[Row], items: Sequence[Item]) -> dict[str, Row
     """The stored answer of each item, in the items' order; answers to another prompt are left out."""
     stored = {row["id"]: row for row in rows}
     return {i.id: stored[i.id] for i in items if i.id in stored and stored[i.id]["prompt"] == i.prompt}
+
+
+def changed_prompts(rows: Sequence[Row], items: Sequence[Item]) -> int:
+    """Items whose stored answer is to another prompt: they are answered anew."""
+    return len({row["id"] for row in rows} & {item.id for item in items}) - len(current_answers(rows, items))

@@ -19,7 +19,7 @@ from reer.backend import describe
 from reer.config import EvaluationConfig, ModelJudgeConfig, ValidationConfig
 from reer.errors import DataError
 from reer.run.launch import DONE, PARTIAL, open_run_dir
-from reer.run.manifest import write_json, write_manifest
+from reer.run.manifest import write_card, write_json, write_manifest
 from reer.types import FORMAT_VERSION
 
 from ..benchmarks.items import Item
@@ -64,6 +64,7 @@ def validate(config: EvaluationConfig) -> int:
     )
     result = _result(ratings, stood, judges, config.seed)
     write_json(run_dir / RESULT, result)
+    write_card(run_dir, {"verdicts": VERDICTS})
     print(table(result))
     print(f"validation     {run_dir / RESULT}")
     failed = any(judge["failures"] for judge in result["judges"].values())

@@ -59,7 +59,7 @@ class FakeGenerator:
         usage = Usage(
             calls=int(n == 0),
             generated_tokens=len(words(text)),
-            prefilled_tokens=len(words(prompt)) if n == 0 else 0,
+            prefilled_tokens=len(_words(prompt)) if n == 0 else 0,
         )
         cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         return Response(text=text[:cut], finish_reason="stop", usage=usage)
@@ -106,8 +106,14 @@ class FakeScorer:
         return Scored(Score(nll, tokens, objective), Usage(calls=1, scored_tokens=request.end))
 
 
-def _text(ids: Sequence[int]) -> str:
-    return bytes([token for token in ids if token != _END]).decode(errors="replace")
+def _text(ids: tuple[int, ...]) -> str:
+    """The text of some ids, without the ends of turns."""
+    parts, start = [], 0
+    for _ in range(ids.count(_END)):
+        end = ids.index(_END, start)
+        parts.append(bytes(ids[start:end]))
+        start = end + 1
+    return b"".join([*parts, bytes(ids[start:])]).decode(errors="replace")
 
 
 @functools.lru_cache(maxsize=256)
@@ -115,9 +121,14 @@ def _distinct_words(text: str) -> frozenset[str]:
     return frozenset(words(text))
 
 
+@functools.lru_cache(maxsize=4)
+def _words(prompt: str) -> list[str]:
+    return words(prompt)
+
+
 @functools.lru_cache(maxsize=256)
 def _vocabulary(prompt: str) -> list[str]:
-    return sorted(word for word in _distinct_words(prompt) if len(word) > 4) or ["nothing"]
+    return sorted({word for word in _words(prompt) if len(word) > 4}) or ["nothing"]
 
 
 def _made_up(prompt: str, request: GenerateRequest, seed: int) -> str:

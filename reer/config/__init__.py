@@ -31,7 +31,7 @@ from reer.config.evaluate import (
     ValidateConfig,
     ValidationConfig,
 )
-from reer.config.load import flatten, load, load_frozen, one_line
+from reer.config.load import flatten, load, load_frozen, load_search, one_line
 from reer.config.root import ReerConfig, register
 from reer.config.run import ExecutorConfig, RunConfig, TrackingConfig
 from reer.config.sft import (
@@ -101,6 +101,7 @@ __all__ = [
     "flatten",
     "load",
     "load_frozen",
+    "load_search",
     "one_line",
     "register",
 ]

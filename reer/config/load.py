@@ -10,6 +10,8 @@ from unicodedata import category
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reer.config.engines import BACKENDS
+from reer.config.synthesize import SynthesizeConfig
 from reer.errors import ConfigError
 
 T = TypeVar("T")
@@ -94,6 +96,22 @@ def load_frozen(path: Path, view: type[T]) -> T:
         frozen = OmegaConf.merge(OmegaConf.structured(view), OmegaConf.load(path))
         return cast(T, OmegaConf.to_object(frozen))
     except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+
+
+def load_search(path: Path) -> SynthesizeConfig:
+    """The config that reer-synthesize froze in its run folder, engines included.
+
+    Raises:
+        ConfigError: the file is missing, or is no such config.
+    """
+    try:
+        frozen = OmegaConf.load(path)
+        generator, scorer = (BACKENDS[OmegaConf.select(frozen, f"{role}.kind")]() for role in ("generator", "scorer"))
+        schema = OmegaConf.structured(SynthesizeConfig(generator=generator, scorer=scorer))
+        merged = OmegaConf.merge(schema, frozen)
+        return cast(SynthesizeConfig, OmegaConf.to_object(merged))
+    except (OSError, KeyError, AttributeError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
 
 

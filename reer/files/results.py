@@ -153,7 +153,7 @@ def stage_of(path: Path) -> str | None:
         return "evaluate"
     if (path / "validation.json").exists():
         return "validate"
-    if (path / "trajectories.jsonl").exists():
+    if (path / "trajectories.jsonl").exists() or (path / "ledger.db").exists():
         return "synthesize"
     if (path / "metrics.jsonl").exists() or (path / "summary.json").exists():
         examples = _json(path / "summary.json").get("examples")

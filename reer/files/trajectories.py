@@ -4,6 +4,8 @@ Knows events and examples; knows nothing of how they came about.
 """
 
 import json
+import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +17,7 @@ from reer.backend import describe
 from reer.config import SynthesizeConfig
 from reer.method.guards import leak
 from reer.method.state import State
-from reer.types import FORMAT_VERSION, Example, Step, Usage
+from reer.types import FORMAT_VERSION, Candidate, Example, Step, Usage
 
 
 def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "trajectory": 0,
         "query": example.query,
         "answer": example.answer,
+        "history": [asdict(message) for message in example.history],
         "thinking": thinking,
         "segments": list(state.trajectory.segments),
         "first": {"thinking": "".join(first.segments), "segments": list(first.segments)},
@@ -47,8 +50,20 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "language": example.language,
         "domain": example.domain,
         "seed": config.seed,
+        "extra": plain(example.extra),
         "format_version": FORMAT_VERSION,
     }
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: no number for NaN and infinities, a text for dates and other kinds."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def tokens_of(usage: Usage) -> dict[str, int]:
@@ -59,9 +74,26 @@ def tokens_of(usage: Usage) -> dict[str, int]:
 
 
 def _step_row(step: Step) -> dict[str, Any]:
-    row = asdict(step)
-    del row["usage"]  # the row carries the sum
-    return row
+    """Without its usage: the row carries the sum."""
+    return {
+        "sweep": step.sweep,
+        "segment": step.segment,
+        "operation": step.operation,
+        "before": step.before,
+        "candidates": tuple(_candidate_row(candidate) for candidate in step.candidates),
+        "kept": step.kept,
+        "nll": step.nll,
+        "objective": step.objective,
+    }
+
+
+def _candidate_row(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "text": candidate.text,
+        "nll": candidate.nll,
+        "rejected": candidate.rejected,
+        "objective": candidate.objective,
+    }
 
 
 class TrajectoryFiles:
@@ -83,7 +115,7 @@ class TrajectoryFiles:
 
     def write(self, row: dict[str, Any]) -> None:
         self._jsonl.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._batch.append(row)
+        self._batch.append(row | {"extra": json.dumps(row["extra"], ensure_ascii=False)})
         if len(self._batch) == self.BATCH:
             self._flush()
 
@@ -122,16 +154,21 @@ def arrow_schema() -> Any:
     )  # fmt: skip
     engine = struct(model=text, revision=text, dtype=text)
     columns = {
-        "id": text, "trajectory": count, **dict.fromkeys(("query", "answer", "thinking"), text),
+        "id": text, "trajectory": count, "query": text, "answer": text,
+        "history": pa.list_(struct(role=text, content=text)), "thinking": text,
         "segments": pa.list_(text), "first": struct(thinking=text, segments=pa.list_(text)),
         "nll": struct(none=number, first=number, final=number),
         "objective": struct(first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number), "steps": pa.list_(step),
         "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
         "layout": text, "instruction": text, "generator": engine, "scorer": engine,
-        **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "format_version": count,
+        **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "extra": text,
+        "format_version": count,
     }  # fmt: skip
     return pa.schema(list(columns.items()))
+
+
+NLLS = ("none", "first", "final")
 
 
 @dataclass(slots=True)
@@ -139,12 +176,12 @@ class Tally:
     """What summary.json says of a search, added up example by example."""
 
     refused: Counter[str] = field(default_factory=Counter)
-    """Examples without a trajectory, by status."""
+    """Examples without a trajectory, by status: quarantined, failed, or pending (still to be searched)."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Trajectories refused by a filter, by its name."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Proposals that were never scored, by reason."""
-    nll: dict[str, list[float]] = field(default_factory=lambda: {"none": [], "first": [], "final": []})
+    nll: dict[str, "array[float]"] = field(default_factory=lambda: {key: array("d") for key in NLLS})
     steps: int = 0
     accepted: int = 0
     usage: Usage = Usage()
@@ -176,6 +213,7 @@ class Tally:
             "steps": {"done": self.steps, "accepted": self.accepted},
             "rejected": dict(sorted(self.rejected.items())),
             "usage": asdict(self.usage),
+            "pending": self.refused["pending"],
             "seconds": seconds,
             "format_version": FORMAT_VERSION,
         }

@@ -25,8 +25,12 @@ def overview(runs: Sequence[Run]) -> str:
 
 
 def _search(summary: Mapping[str, Any]) -> list[str]:
+    if not summary:
+        return ["trajectories kept          none yet"]
     examples, nll = summary["examples"], summary.get("nll", {})
     lines = [f"trajectories kept          {examples['done']} of {examples['input']}"]
+    if pending := summary.get("pending"):
+        lines.append(f"still to be searched       {pending:,}")
     if nll.get("final") is not None:
         lines.append(
             f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "

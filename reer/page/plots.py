@@ -32,11 +32,31 @@ LABELLED_ROWS = 24
 """A plot with one row per example names the examples up to this many."""
 
 
-def descent(curves: Sequence[Curve], shown: Sequence[Curve]) -> str:
+class MeanPath:
+    """The mean change of NLL along many searches, added up one by one; a finished search keeps its last value."""
+
+    def __init__(self) -> None:
+        self._sums: list[float] = []
+        self._ends = 0.0
+        """Sum of the last values: what every column beyond the longest search so far would hold."""
+        self._count = 0
+
+    def add(self, curve: Curve) -> None:
+        length = 2 + len(curve.steps)
+        self._sums += [self._ends] * (length - len(self._sums))
+        path = curve.change(max(length, len(self._sums)))
+        self._sums = [total + change for total, change in zip(self._sums, path, strict=True)]
+        self._ends += path[-1]
+        self._count += 1
+
+    def mean(self) -> list[float]:
+        """At: none, first, after each step of the longest search."""
+        return [total / self._count for total in self._sums]
+
+
+def descent(mean: Sequence[float], shown: Sequence[Curve]) -> str:
     """Change of NLL along the search: a thin line per shown example, the mean of all in bold."""
-    length = 2 + max(len(curve.steps) for curve in curves)
-    paths = [curve.change(length) for curve in curves]
-    mean = [sum(column) / len(paths) for column in zip(*paths, strict=True)]
+    length = len(mean)
     alpha = faint(len(shown))
 
     def draw(figure: Any) -> None:

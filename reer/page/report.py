@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from reer.errors import RunDirError, UserError
-from reer.files.results import Row, Run, read_comparison, read_runs
+from reer.files.results import Row, Run, read_comparison, read_run, read_runs
 from reer.page import plots
 from reer.page.evaluation import evaluation_view
 from reer.page.overview import overview
@@ -38,7 +38,7 @@ def main() -> NoReturn:
     parser.add_argument("--title", help="default: the name of that folder")
     options = parser.parse_args()
     try:
-        runs = read_runs(options.run_dirs)
+        runs = [_up_to_date(run) for run in read_runs(options.run_dirs)]
         target = options.out or common_folder(runs) / "report.html"
         write_page(options.run_dirs, target, options.title)
         print(overview(runs))
@@ -47,6 +47,17 @@ def main() -> NoReturn:
         print(f"reer-report: {error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
+
+
+def _up_to_date(run: Run) -> Run:
+    """A search that is at work, or was interrupted, with what it has finished by now."""
+    if not (run.path / "ledger.db").exists():
+        return run
+    from reer.files.export import bring_up_to_date
+
+    if problem := bring_up_to_date(run.path):
+        print(f"reer-report: what {run.path} has finished lately is left out: {problem}", file=sys.stderr)
+    return read_run(run.path)
 
 
 def write_page(run_dirs: Sequence[Path], target: Path, title: str | None = None) -> Path:

@@ -4,8 +4,9 @@ Knows results and figures; knows nothing of HTML. Samples are seeded: the same f
 """
 
 import random
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -32,44 +33,55 @@ def sample(values: Sequence[float], limit: int) -> list[int]:
 
 
 def search_view(run: Run, shown: int) -> View:
-    """A synthesis: its curves from every trajectory, and the texts of those shown."""
-    curves = [read_curve(row) for row in run.rows("trajectories.jsonl")]
-    picked = sample([curve.gain if curve else 0.0 for curve in curves], shown)
-    wanted = {index: rank for rank, index in enumerate(picked)}
+    """A synthesis: figures over every trajectory, of which a few numbers are held, and the texts of those shown."""
+    gains, totals, path = array("d"), _Totals(), plots.MeanPath()
+    domains: dict[str, _Totals] = defaultdict(_Totals)
+    for row in run.rows("trajectories.jsonl"):
+        curve = read_curve(row)
+        gains.append(curve.gain if curve else 0.0)
+        if curve:
+            path.add(curve)
+            totals.add(curve)
+            domains[curve.domain].add(curve)
+    wanted = {index: rank for rank, index in enumerate(sample(gains, shown))}
     rows = [(wanted[n], row) for n, row in enumerate(run.rows("trajectories.jsonl")) if n in wanted]
-    known = [curve for curve in curves if curve]
-    visible = [curve for index in picked if (curve := curves[index])]
+    views = [trajectory_view(row) for _, row in sorted(rows, key=lambda pair: pair[0])]
+    visible = [view["curve"] for view in views if view["curve"]]
     return {
         "run": run,
         "summary": run.summary,
-        "total": len(curves),
-        "trajectories": [trajectory_view(row) for _, row in sorted(rows, key=lambda pair: pair[0])],
-        "plots": [plots.descent(known, visible), plots.gains(visible)] if known else [],
-        "means": _means(known) if known else None,
-        "domains": _by_domain(known),
+        "total": len(gains),
+        "trajectories": views,
+        "plots": [plots.descent(path.mean(), visible), plots.gains(visible)] if totals.gains else [],
+        "means": totals.means() if totals.gains else None,
+        "domains": [(name, domain.means()) for name, domain in sorted(domains.items())] if len(domains) > 1 else [],
     }
 
 
-def _means(curves: Sequence[Curve]) -> View:
-    """Mean NLLs of some searches, and the mean gain with the half-width of its 95% interval."""
-    gains = [curve.gain for curve in curves]
-    return {
-        "n": len(curves),
-        "none": fmean(curve.none for curve in curves),
-        "first": fmean(curve.first for curve in curves),
-        "final": fmean(curve.final for curve in curves),
-        "gain": fmean(gains),
-        "half": 1.96 * stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None,
-        "better": sum(gain > 0 for gain in gains),
-    }
+class _Totals:
+    """The NLLs of some searches, eight bytes each."""
 
+    def __init__(self) -> None:
+        self.none, self.first, self.final, self.gains = (array("d") for _ in range(4))
 
-def _by_domain(curves: Iterable[Curve]) -> list[tuple[str, View]]:
-    """Means by domain, when there is more than one."""
-    groups: dict[str, list[Curve]] = defaultdict(list)
-    for curve in curves:
-        groups[curve.domain].append(curve)
-    return [(domain, _means(group)) for domain, group in sorted(groups.items())] if len(groups) > 1 else []
+    def add(self, curve: Curve) -> None:
+        for values, nll in (
+            (self.none, curve.none), (self.first, curve.first), (self.final, curve.final), (self.gains, curve.gain)
+        ):  # fmt: skip
+            values.append(nll)
+
+    def means(self) -> View:
+        """Mean NLLs, and the mean gain with the half-width of its 95% interval."""
+        n = len(self.gains)
+        return {
+            "n": n,
+            "none": fmean(self.none),
+            "first": fmean(self.first),
+            "final": fmean(self.final),
+            "gain": fmean(self.gains),
+            "half": 1.96 * stdev(self.gains) / n**0.5 if n > 1 else None,
+            "better": sum(gain > 0 for gain in self.gains),
+        }
 
 
 def trajectory_view(row: Row) -> View:

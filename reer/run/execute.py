@@ -5,7 +5,7 @@ Every event goes to the ledger before the next one is begun. Knows nothing of mo
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from reer.errors import BackendError, ExampleError, PromptError, UserError
 from reer.method.search import Search
@@ -22,7 +22,7 @@ async def run_examples(
     concurrency: int,
     on_event: Callable[[Example, Event | None], None],
 ) -> None:
-    """Search every example that has no outcome yet; `on_event` gets each event, and None when an example ends.
+    """Search every example, from where it stands; `on_event` gets each event, and None when an example ends.
 
     Raises:
         UserError: a model can be asked nothing at all (a key that its server does not know, say).
@@ -48,7 +48,7 @@ async def run_examples(
 async def _run_one(
     example: Example, search: Search, ledger: Ledger, on_event: Callable[[Example, Event | None], None]
 ) -> None:
-    recorded = ledger.events(example.id)
+    recorded = ledger.begin(example)
     n = len(recorded)
     try:
         async for event in search.run(example, recorded):
@@ -65,8 +65,3 @@ async def _run_one(
         ledger.finish(example.id, "failed", f"{type(error).__name__}: {error}")
     else:
         ledger.finish(example.id, "done")
-
-
-def pending(examples: Iterable[Example], ledger: Ledger) -> Iterator[Example]:
-    """Examples without an outcome."""
-    return (example for example in examples if ledger.outcome(example.id) is None)

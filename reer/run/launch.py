@@ -1,7 +1,7 @@
 """From a command line to a running stage: compose once, validate, freeze the config, run, exit with a code.
 
 Exit codes: 0 all done; 1 the user's mistake, as one sentence on stderr; 2 finished, but some rows failed or were
-quarantined (of a sweep: the worst of its jobs); 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A job that a shell starts with `&` ignores
+quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A job that a shell starts with `&` ignores
 Ctrl-C, as every such program does: SIGTERM (`kill`) stops it. Knows nothing of what a stage does.
 """
 

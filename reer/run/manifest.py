@@ -11,9 +11,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reer.types import FORMAT_VERSION
 
@@ -34,6 +35,23 @@ def write_manifest(run_dir: Path, *, stage: str, seed: int, inputs: Iterable[Pat
             "git_commit": git_commit(),
             "hardware": hardware(),
         },
+    )
+
+
+def write_card(run_dir: Path, files: Mapping[str, str]) -> None:
+    """Write run_dir/README.md, which tells `datasets.load_dataset(run_dir)` what to load: configuration -> file.
+
+    Without it, it would take every file of the commonest kind for one table.
+    """
+    configs = "".join(
+        f"- config_name: {name}\n  data_files: {file}\n{'' if n else '  default: true' + chr(10)}"
+        for n, (name, file) in enumerate(files.items())
+    )
+    others = "".join(f'load_dataset("{run_dir.name}", "{name}")\n' for name in list(files)[1:])
+    write_text(
+        run_dir / "README.md",
+        f"---\nconfigs:\n{configs}---\n```python\nfrom datasets import load_dataset\n\n"
+        f'load_dataset("{run_dir.name}")\n{others}```\n',
     )
 
 
@@ -74,14 +92,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old or the new one, never half of it."""
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """A text file that replaces another in one step: readers see the old or the new one, never half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -89,4 +113,5 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with replacing(path) as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

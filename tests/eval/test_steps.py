@@ -207,3 +207,30 @@ def test_mistakes_are_one_sentence(tmp_path: Path, overrides: list[str], words: 
     assert process.returncode == MISTAKE
     assert words in process.stderr
     assert len(process.stderr.strip().splitlines()) == 1
+
+
+def test_a_prompt_and_a_reference_that_changed_under_their_ids_are_answered_and_measured_anew(tmp_path: Path) -> None:
+    pairs = [
+        {"id": n, "query": f"Write of {n}.", "answer": f"There was {n}, and nobody saw it."} for n in ("rain", "sea")
+    ]
+    path = tmp_path / "held_out.jsonl"
+
+    def run(*changes: dict[str, str]) -> tuple[str, dict[str, dict[str, dict[str, str]]]]:
+        given = [pair | next((c for c in changes if c["id"] == pair["id"]), {}) for pair in pairs]
+        path.write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+        process = evaluate(tmp_path, f"benchmark.path={path}", "judge.anchors=false")
+        assert process.returncode == DONE, process.stderr
+        latest = {name: {row["id"]: row for row in rows(tmp_path / FOLDER, name)} for name in ("answers", "lift")}
+        return process.stdout, latest
+
+    said, before = run()
+    assert "changed" not in said
+    said, after = run({"id": "sea", "answer": "There was the sea, and everybody saw it."})
+    assert "prompts changed" not in said
+    assert "reference pairs changed since the last run: 1, measured anew" in said
+    assert after["answers"] == before["answers"]
+    assert after["lift"]["sea"]["nll"] != before["lift"]["sea"]["nll"]
+    said, after = run({"id": "sea", "query": "Write of snow."})
+    assert "prompts changed since the last run: 1, answered anew" in said
+    assert after["answers"]["sea"]["prompt"] == "Write of snow."
+    assert after["answers"]["rain"] == before["answers"]["rain"]

@@ -20,13 +20,19 @@ def row(n, **changes):
     usage = dict.fromkeys(("calls", "generated_tokens", "prefilled_tokens", "scored_tokens", "reused_tokens"), n)
     engine = {"model": "m", "revision": None, "dtype": None}
     return {
-        "id": str(n), "trajectory": 0, "query": "q", "answer": "雪 🐕", "thinking": "z", "segments": ["z"],
+        "id": str(n), "trajectory": 0, "query": "q", "answer": "雪 🐕",
+        "history": [{"role": "system", "content": "s"}] * n, "thinking": "z", "segments": ["z"],
         "first": {"thinking": "z", "segments": ["z"]}, "nll": {"none": 3.0, "first": 2.0, "final": 1.0 + n},
         "objective": {"first": 1.5, "final": 0.5 * n} if n % 3 else None, "answer_tokens": 4,
         "leak": {"longest_run": 0, "containment": 0.0}, "steps": [step] * (n % 2), "usage": usage, "layout": "think",
         "instruction": None, "generator": engine, "scorer": engine, "source": "", "licence": "", "language": "en",
-        "domain": "", "seed": 2**62, "format_version": 1,
+        "domain": "", "seed": 2**62, "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
     } | changes  # fmt: skip
+
+
+def as_table(rows):
+    """Rows as the Parquet file holds them: the other columns of the pairs as JSON."""
+    return [row | {"extra": json.dumps(row["extra"], ensure_ascii=False)} for row in rows]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5])
@@ -38,7 +44,7 @@ def test_both_files_hold_all_rows_whatever_the_batch(tmp_path, monkeypatch, coun
             files.write(one)
     assert [json.loads(line) for line in (tmp_path / "trajectories.jsonl").read_text().splitlines()] == rows
     table = pq.read_table(tmp_path / "trajectories.parquet")
-    assert table.to_pylist() == rows
+    assert table.to_pylist() == as_table(rows)
     assert table.schema == arrow_schema()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trajectories.jsonl", "trajectories.parquet"]
 
@@ -116,7 +122,7 @@ def test_rows_with_and_without_an_objective_stand_in_one_table(tmp_path):
     table = pq.read_table(tmp_path / "trajectories.parquet")
     assert table["objective"].to_pylist() == [None, {"first": 1.5, "final": 0.5}]
     lines = (tmp_path / "trajectories.jsonl").read_text().splitlines()
-    assert table.to_pylist() == [json.loads(line) for line in lines]
+    assert table.to_pylist() == as_table([json.loads(line) for line in lines])
     assert set(table.schema.field("usage").type.names) == set(table["usage"][0].as_py()) == set(row(1)["usage"])
 
 

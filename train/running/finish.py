@@ -9,7 +9,7 @@ from typing import Any
 
 from reer.config import SftConfig
 from reer.run.launch import DONE, PARTIAL
-from reer.run.manifest import write_json, write_text
+from reer.run.manifest import write_card, write_json, write_text
 from reer.run.tracking import Tracker
 from reer.types import FORMAT_VERSION
 
@@ -41,6 +41,7 @@ def finish(config: SftConfig, work: Work, tracker: Tracker) -> None:
         nll = measure(folder, work.held_out, longest, device) if work.held_out else None
     summary = summarise(run_dir, work, nll)
     write_text(folder / "README.md", model_card(config, summary, work.training, work.dtype))
+    write_card(run_dir, {"metrics": "metrics.jsonl"})
     write_json(run_dir / "summary.json", summary)
     write_page([run_dir], run_dir / "report.html")
     tracker.summary(summary)

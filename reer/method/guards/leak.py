@@ -53,11 +53,12 @@ class Spelled:
 
 def longest_run(copy: Sequence[str], source: Spelled) -> int:
     """Length of the longest contiguous run of words that stands in both."""
-    spelled, longest = source.spell(copy), 0
-    for end in range(1, len(spelled) + 1):
-        # A run that ends here is at most one longer than the longest before it.
-        if spelled[end - longest - 1 : end] in source.text:
-            longest += 1
+    longest = 0
+    for run in source.spell(copy).split("\0"):  # of words that the source holds
+        for end in range(longest + 1, len(run) + 1):
+            # A run that ends here is at most one longer than the longest before it.
+            if run[end - longest - 1 : end] in source.text:
+                longest += 1
     return longest
 
 
