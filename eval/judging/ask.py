@@ -93,11 +93,13 @@ async def judge_answers(
     concurrency: int,
     elsewhere: Sequence[Row] = (),
     title: str = "judge",
+    to_the_end: bool = False,
 ) -> dict[str, str]:
     """Ask for every verdict that is missing. The judge is built only if there is one to ask for.
 
-    An empty answer is not judged. `elsewhere`: verdicts in another file that count towards the judge's caps. Returns
-    what was not asked because of a cap: cell in words -> reason.
+    An empty answer is not judged. `elsewhere`: verdicts in another file that count towards the judge's caps;
+    `to_the_end`: even if none of the first can be read. Returns what was not asked because of a cap: cell in words ->
+    reason.
 
     Raises:
         DataError: a stored verdict was given by another wording, or by this judge with other settings.
@@ -118,6 +120,7 @@ async def judge_answers(
     asking = Asking(judge(), config, settings_of(config), Budget(name, config, own), seed)
     by_cell = {task.cell(name): task for task in work}
     ended: Counter[str] = Counter()
+    stops = len(work) > FEW and not to_the_end
 
     async def one(cell: Cell) -> Row:
         task, before = by_cell[cell], list(attempts.get(cell, []))
@@ -129,7 +132,7 @@ async def judge_answers(
                 raise ModelError(no_count)
             if row["status"] == "api_error" or not _open(before, config):
                 ended[row["status"]] += 1
-                if ended["parse_failed"] == UNREADABLE and not ended["ok"] and len(work) > FEW:
+                if ended["parse_failed"] == UNREADABLE and not ended["ok"] and stops:
                     verdicts.append(row)
                     raise ModelError(_no_verdicts(name, row))
                 return row

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.server.patience import say, words_of
-from reer.backend.server.told import address_of
+from reer.backend.server.patience import say
+from reer.backend.server.told import address_of, words_of
 from reer.config import OpenAIBackendConfig
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Abilities:
         """A request was taken, after others that had the refused parameters as well."""
         self.taken |= body.keys()
         for words in dict.fromkeys(refused.values()):
-            names = [name for name, why in refused.items() if why == words and name not in self.left_out]
+            names = [name for name, why in refused.items() if why == words and name not in {*self.left_out, *CONTINUE}]
             if names:
                 say(f"{self.name}: refuses {', '.join(names)} ({words}); left out from now on")
         self.left_out |= refused
@@ -75,7 +75,8 @@ class Abilities:
     def sentence(self) -> str:
         begun = "continues a begun turn" if self.continues else "continues no begun turn, asked by instruction"
         samples = "several samples in one request" if self.several else "one sample in a request"
-        without = f", no {', '.join(self.left_out)}" if self.left_out else ""
+        missing = [name for name in self.left_out if name not in CONTINUE]
+        without = f", no {', '.join(missing)}" if missing else ""
         return f"{self.name}: {begun}, {samples}{without}"
 
     @property

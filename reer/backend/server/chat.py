@@ -12,9 +12,9 @@ from typing import Any
 
 from reer.backend.server.abilities import CONTINUE, is_about_json
 from reer.backend.server.connection import Connection
-from reer.backend.server.patience import is_filtered, words_of
+from reer.backend.server.patience import is_filtered
 from reer.backend.server.replies import Said, read, sample_of
-from reer.backend.server.told import TOLD, client_arguments, told
+from reer.backend.server.told import TOLD, client_arguments, told, words_of
 from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError
 from reer.text import language_of, seed_of

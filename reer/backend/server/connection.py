@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from reer.backend.server.abilities import CONTINUE, ENGINE, LIMIT, abilities_of
-from reer.backend.server.patience import GOES_ON, Patience, has_no_money, say
+from reer.backend.server.patience import GOES_ON, Patience, has_no_money, is_filtered, say
 from reer.backend.server.replies import Said, read
 from reer.backend.server.told import client_arguments, scrubbed, told
 from reer.config import OpenAIBackendConfig
@@ -68,7 +68,7 @@ class Connection:
                 reply = await self.exactly(body)
             except (BadRequestError, UnprocessableEntityError) as error:
                 first = first or error
-                names = self.abilities.suspects(error, body)
+                names = [] if is_filtered(error) else self.abilities.suspects(error, body)
                 if not names:
                     raise first from error
                 refused |= dict.fromkeys(names, told(error, self._config))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
-from reer.backend.server.told import TOLD, name_of, told
+from reer.backend.server.told import name_of, told, words_of
 from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
 
@@ -44,8 +44,6 @@ _FILTERED = re.compile(
     r"content[_ ]?(filter|policy|management)|data_?inspection|moderation|flagged|\bsafety\b|inappropriate content",
     re.IGNORECASE,
 )
-
-_SAID = ("error", "errors", "detail", "code", "type", "status", "message", "msg", "param", "loc")
 
 
 class Patience:
@@ -158,14 +156,3 @@ def has_no_money(body: Any) -> bool:
 def is_filtered(error: "APIStatusError") -> bool:
     """Whether a filter objects to the texts of this one request."""
     return error.status_code in (400, 403, 422) and bool(_FILTERED.search(words_of(error.body)))
-
-
-def words_of(body: Any) -> str:
-    """What the body of an error says itself: a server may repeat the whole request beside it."""
-    if isinstance(body, str):
-        return body[:TOLD]
-    if isinstance(body, list):
-        return " ".join(map(words_of, body))
-    if isinstance(body, dict):
-        return " ".join(words_of(body[key]) for key in _SAID if key in body)
-    return ""

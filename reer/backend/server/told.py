@@ -15,6 +15,8 @@ TOLD = 300
 LONG = 8
 """Characters from which on a key is looked for inside words as well."""
 
+_SAID = ("error", "errors", "detail", "code", "type", "status", "param", "loc", "message", "msg")
+
 
 def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
     """Where the server is and how patient to be with it.
@@ -46,7 +48,10 @@ def name_of(config: OpenAIBackendConfig) -> str:
 
 def told(error: Exception, config: OpenAIBackendConfig) -> str:
     """The error in one line, without the key that a server may have repeated in it."""
-    return scrubbed(f"{type(error).__name__}: {error}", config)
+    text, body = str(error), getattr(error, "body", None)
+    if text == f"Error code: {getattr(error, 'status_code', '')}":  # the client knows one form of complaint alone
+        text = f"{text} - {words_of(body)}"
+    return scrubbed(f"{type(error).__name__}: {text}", config)
 
 
 def scrubbed(text: str, config: OpenAIBackendConfig) -> str:
@@ -57,3 +62,14 @@ def scrubbed(text: str, config: OpenAIBackendConfig) -> str:
         alone = re.escape(key) if len(key) >= LONG else rf"(?<!\w){re.escape(key)}(?!\w)"
         line = re.sub(alone, lambda _: f"${config.api_key_env}", line)
     return line[:TOLD]
+
+
+def words_of(body: Any) -> str:
+    """What the body of an error says itself: a server may repeat the whole request beside it."""
+    if isinstance(body, str):
+        return body[:TOLD]
+    if isinstance(body, list):
+        return " ".join(map(words_of, body))
+    if isinstance(body, dict):
+        return " ".join(words_of(body[key]) for key in _SAID if key in body)
+    return ""
