@@ -72,6 +72,9 @@ class ChatServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
 
+    def handle_error(self, request, client_address):
+        """Whoever asked has gone."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/v1"
@@ -145,10 +148,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _drip(self, data):
         for n in range(len(data)):
-            try:
-                self.wfile.write(data[n : n + 1])
-            except OSError:  # whoever asked has gone
-                return
+            self.wfile.write(data[n : n + 1])
             self.server.drip.wait(0.05)
 
     def log_message(self, *args):
@@ -160,9 +160,11 @@ def running(kind="plain"):
     with ChatServer(kind) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def config_of(server, **changes):

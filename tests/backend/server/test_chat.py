@@ -59,9 +59,7 @@ def test_an_engine_is_asked_to_continue():
 
 def test_an_engine_is_known_even_if_its_model_cannot_copy_a_line():
     with running("engine") as server:
-        server.instead = lambda body: (
-            completion(says("What?")) if body.get("add_generation_prompt") is False else None
-        )
+        server.instead = lambda body: completion(says("What?")) if body.get("add_generation_prompt") is False else None
         generator = generator_of(server)
         asyncio.run(generator.prepare())
         assert generator._abilities.continues

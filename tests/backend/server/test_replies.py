@@ -83,7 +83,7 @@ def test_usage_is_read_as_far_as_it_is_there(usage, expected):
     [
         ("<think>\nAlright, then. I plan.\n</think>\n\nRain fell.", "", "Alright, then. I plan.", True),
         ("<think>\nI plan.\n</think>\n\nRain fell.", "", "I plan.", True),
-        ("<think>Okay, a task.</think>\n<think>\nAlright, then. I plan.\n</think>", "", "Alright, then. I plan.", True),
+        ("<think>A task.</think>\n<think>\nAlright, then. I plan.\n</think>", "", "Alright, then. I plan.", True),
         ("<think>Okay, a task.</think>\n\nAlright, then. I plan.", "", "Alright, then. I plan.", False),
         ("Okay, a task.</think>\n\nAlright, then. I plan.</think>", "", "Alright, then. I plan.", True),
         ("I plan.\n</think>\n\nRain fell.", "", "I plan.", True),
