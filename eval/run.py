@@ -198,7 +198,6 @@ async def _judge(
         failed = await judge_answers(
             items, texts, files["anchors"], partial(build, fresh), name, fresh,
             seed=ANCHOR_SEED, concurrency=slots, elsewhere=files["verdicts"].rows, title="anchors",
-            to_the_end=True,
         )  # fmt: skip
     return failed
 

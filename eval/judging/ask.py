@@ -23,9 +23,7 @@ from .budget import Budget
 from .judge import shown, verdict_schema
 
 UNREADABLE = 5
-"""If none of so many first verdicts can be read, however often they were asked for, none ever will be ..."""
-FEW = 6
-"""... and the run is stopped, unless it wants no more than these in all."""
+"""If none of so many first verdicts can be read, however often they were asked for, none ever will be."""
 Cell = tuple[str, str, int, str | None]
 """What one verdict is about: judge, id, repeat, criterion (None: all of them)."""
 VERDICT_FIELDS = ("id", "judge", "repeat", "criterion", "status", "scores", "detail", "cached", "usage", "rubric",
@@ -93,13 +91,11 @@ async def judge_answers(
     concurrency: int,
     elsewhere: Sequence[Row] = (),
     title: str = "judge",
-    to_the_end: bool = False,
 ) -> dict[str, str]:
     """Ask for every verdict that is missing. The judge is built only if there is one to ask for.
 
-    An empty answer is not judged. `elsewhere`: verdicts in another file that count towards the judge's caps;
-    `to_the_end`: even if none of the first can be read. Returns what was not asked because of a cap: cell in words ->
-    reason.
+    An empty answer is not judged. `elsewhere`: verdicts in another file that count towards the judge's caps. Returns
+    what was not asked because of a cap: cell in words -> reason.
 
     Raises:
         DataError: a stored verdict was given by another wording, or by this judge with other settings.
@@ -119,11 +115,12 @@ async def judge_answers(
         raise ModelError(no_count)
     asking = Asking(judge(), config, settings_of(config), Budget(name, config, own), seed)
     by_cell = {task.cell(name): task for task in work}
-    ended: Counter[str] = Counter()
-    stops = len(work) > FEW and not to_the_end
+    ended = Counter(row["status"] for row in own if row["status"] == "ok")
 
     async def one(cell: Cell) -> Row:
         task, before = by_cell[cell], list(attempts.get(cell, []))
+        if ended["parse_failed"] >= UNREADABLE and not ended["ok"]:
+            raise ModelError(_no_verdicts(name))
         while True:
             row = await asking.attempt(task, before)
             before.append(row)
@@ -132,9 +129,6 @@ async def judge_answers(
                 raise ModelError(no_count)
             if row["status"] == "api_error" or not _open(before, config):
                 ended[row["status"]] += 1
-                if ended["parse_failed"] == UNREADABLE and not ended["ok"] and stops:
-                    verdicts.append(row)
-                    raise ModelError(_no_verdicts(name, row))
                 return row
             verdicts.append(row)
 
@@ -142,10 +136,10 @@ async def judge_answers(
     return {" ".join(str(part) for part in cell if part is not None): reason for cell, reason in failed.items()}
 
 
-def _no_verdicts(name: str, row: Row) -> str:
+def _no_verdicts(name: str) -> str:
     return (
-        f"{name} gives no verdicts: none of the first {UNREADABLE} follows the schema that it was asked for "
-        f"({row['detail']}), so no more are paid for; its server seems to ignore response_format"
+        f"{name} gives no verdicts: none of the first {UNREADABLE} follows the schema that it was asked for, so no "
+        "more are paid for (verdicts.jsonl has the reasons); its server seems to ignore response_format"
     )
 
 
