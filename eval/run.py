@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reer.backend import describe
+from reer.backend import describe, served
 from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
 from reer.errors import ConfigError, DataError
 from reer.files.pairs import Quarantined
@@ -249,9 +249,9 @@ def _described(item: Item) -> Row:
 
 
 def _write_manifest(run_dir: Path, benchmark: Benchmark, judges: Judges, config: EvaluationConfig) -> None:
-    models = {f"judge {name}": describe(judge.backend) for name, judge in judges.items()}
+    models = {f"judge {name}": served(judge.backend) for name, judge in judges.items()}
     if not config.answers:
-        models = {"evaluated": describe(replaced(config.evaluate)), "base": describe(config.scorer)} | models
+        models = {"evaluated": served(replaced(config.evaluate)), "base": describe(config.scorer)} | models
     inputs = [Path(path) for path in (config.answers, config.benchmark.rubric) if path]
     write_manifest(
         run_dir,

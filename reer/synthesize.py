@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from reer.backend import build_generator, build_scorer, describe
+from reer.backend import build_generator, build_scorer, describe, prepare, served
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
 from reer.files.export import export, mark_pending, rows_of
@@ -100,22 +100,29 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
     hashes = prompt_hashes(sorted(found.languages), prompts)
     scorer = build_scorer(config.scorer)
     layout = build_layout(config.layout, scorer.tokenizer)
-    proposer = Proposer(build_generator(config.generator), prompts, layout, config.search, config.seed)
-    search = Search(proposer, scorer, layout, config.search)
-    write_manifest(
+    generator = build_generator(config.generator)
+    search = Search(Proposer(generator, prompts, layout, config.search, config.seed), scorer, layout, config.search)
+    prepare(generator)
+    note = functools.partial(
+        write_manifest,
         run_dir,
         stage=config.stage,
         seed=config.seed,
         inputs=files_of(path),
-        models={"generator": describe(config.generator), "scorer": describe(config.scorer)},
         layout=config.layout.name,
         date=config.layout.date,
         prompts={"set": config.prompts.set, "sha256": hashes},
         changed=found.changed + found.unknown,
     )
+    models = {"generator": served(config.generator), "scorer": describe(config.scorer)}
+    note(models=models)
     todo = unfinished(rows_of(config.data), ledger)
-    with tqdm(total=found.todo * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
-        asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
+    try:
+        with tqdm(total=found.todo * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
+            asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
+    finally:
+        if (learned := served(config.generator)) != models["generator"]:  # the server refused something on the way
+            note(models=models | {"generator": learned})
 
 
 def prompt_hashes(languages: Sequence[str], prompts: Callable[[str], PromptSet]) -> dict[str, str]:

@@ -207,6 +207,32 @@ class Response:
     usage: Usage = Usage()
     served_model: str | None = None
     """What the server calls the model that wrote it: behind an alias stands one of a certain date."""
+    whole: bool = False
+    """It is not the prefill's continuation but a turn of its own: this server can only be asked for it in words."""
+    faults: tuple[str, ...] = ()
+    """Draws of this sample that failed before: the kind of each and, after a colon, the server's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A draw without a text: an odd reply, a refusal. It is no sample; the next draw may be one."""
+
+    faults: tuple[str, ...]
+    """As of `Response`; the last one is why there is none."""
+    usage: Usage = Usage()
+
+    @property
+    def kind(self) -> str:
+        return self.reason.partition(":")[0]
+
+    @property
+    def reason(self) -> str:
+        return self.faults[-1]
+
+
+FAULTS = ("no_message", "no_json", "no_text", "error_reply", "broken_off", "refused")
+"""Kinds of failed draws: a reply without a message, no JSON at all, a message without a text, an error told as a
+success, a text that the server broke off, and a refusal by the model or by a filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,11 +293,12 @@ class Tokenizer(Protocol):
 class Generator(Protocol):
     """Draws texts. Requests of many examples may be in flight at once."""
 
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
-        """One list of samples per request, one sample per seed.
+    async def generate(self, requests: Sequence[GenerateRequest]) -> Sequence[Sequence[Response | Failed]]:
+        """One list per request, one draw per seed: a sample, or why this draw has none.
 
         Raises:
             BackendError: a request failed for good.
+            UserError: so would every other one.
         """
 
 

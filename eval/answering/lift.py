@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from reer.backend.server.chat import sound
 from reer.config import BenchmarkConfig, LayoutConfig
 from reer.errors import ConfigError, LayoutError
 from reer.layout import THINK_CLOSE, Encoded, Layout, build_layout
@@ -73,8 +74,8 @@ async def _think(
         stop=(THINK_CLOSE,),
         prefill=layout.frame.before_thinking,
     )
-    [[sample]] = await generator.generate([request])
-    return sample
+    [[draw]] = await generator.generate([request])
+    return sound(draw)
 
 
 async def _compare(example: Example, sample: Response, used: LiftEngines, layouts: tuple[Layout, Layout]) -> Row:

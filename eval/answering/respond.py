@@ -6,7 +6,7 @@ Knows a generator and a layout's frame; knows nothing of judges.
 from collections.abc import Callable, Sequence
 
 from reer.backend.fake import FakeTokenizer
-from reer.backend.server.chat import Refusal
+from reer.backend.server.chat import Refusal, sound
 from reer.config import BenchmarkConfig, LayoutConfig
 from reer.files.outputs import loops, word_count
 from reer.layout import Layout, build_layout
@@ -70,7 +70,8 @@ async def respond(
         )
         named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": item.prompt}
         try:
-            [[response]] = await model.generate([request])
+            [[draw]] = await model.generate([request])
+            response = sound(draw)
         except Refusal:
             return named | REFUSED
         return named | taken_apart(response, parser)

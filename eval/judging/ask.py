@@ -3,6 +3,7 @@
 Every attempt is a row. Knows judges by their protocol; knows no model and no benchmark.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from ..types import Criterion, Judge, JudgeRequest, Rubric, Verdict
 from .budget import Budget
 from .judge import shown, verdict_schema
 
+UNREADABLE = 5
+"""If none of so many first verdicts can be read, however often they were asked for, none ever will be."""
 Cell = tuple[str, str, int, str | None]
 """What one verdict is about: judge, id, repeat, criterion (None: all of them)."""
 VERDICT_FIELDS = ("id", "judge", "repeat", "criterion", "status", "scores", "detail", "cached", "usage", "rubric",
@@ -96,7 +99,8 @@ async def judge_answers(
 
     Raises:
         DataError: a stored verdict was given by another wording, or by this judge with other settings.
-        ModelError: this judge can give no verdict, or its cost cannot be counted under `max_cost`.
+        ModelError: this judge can give no verdict (none of its first replies can be read, say), or its cost cannot be
+            counted under `max_cost`.
     """
     refuse_unlike(verdicts, items, name, config)
     attempts = _attempts(verdicts.rows, answers)
@@ -111,9 +115,12 @@ async def judge_answers(
         raise ModelError(no_count)
     asking = Asking(judge(), config, settings_of(config), Budget(name, config, own), seed)
     by_cell = {task.cell(name): task for task in work}
+    ended = Counter(row["status"] for row in own if row["status"] == "ok")
 
     async def one(cell: Cell) -> Row:
         task, before = by_cell[cell], list(attempts.get(cell, []))
+        if ended["parse_failed"] >= UNREADABLE and not ended["ok"]:
+            raise ModelError(_no_verdicts(name))
         while True:
             row = await asking.attempt(task, before)
             before.append(row)
@@ -121,11 +128,19 @@ async def judge_answers(
                 verdicts.append(row)
                 raise ModelError(no_count)
             if row["status"] == "api_error" or not _open(before, config):
+                ended[row["status"]] += 1
                 return row
             verdicts.append(row)
 
     failed = await fill(verdicts, list(by_cell), one, concurrency=concurrency, title=f"{title} {name}")
     return {" ".join(str(part) for part in cell if part is not None): reason for cell, reason in failed.items()}
+
+
+def _no_verdicts(name: str) -> str:
+    return (
+        f"{name} gives no verdicts: none of the first {UNREADABLE} follows the schema that it was asked for, so no "
+        "more are paid for (verdicts.jsonl has the reasons); its server seems to ignore response_format"
+    )
 
 
 def _tasks(items: Sequence[Item], answers: Mapping[str, Row], repeats: int) -> list[Task]:

@@ -27,11 +27,11 @@ from reer.config import (
 )
 from reer.errors import BackendError, ConfigError, ModelError
 from reer.text import encodable
-from reer.types import GenerateRequest, Generator, Message, Response, Usage
+from reer.types import Failed, GenerateRequest, Generator, Message, Response, Usage
 
 from ..answering.engines import weights_of
 from ..benchmarks.rubric import ask_all, material
-from ..types import Criterion, Judge, JudgeRequest, Verdict
+from ..types import Criterion, Judge, JudgeRequest, JudgeStatus, Verdict
 from .budget import refuse_cap_without_price
 from .likelihood import LikelihoodJudge
 from .replies import Replies
@@ -84,7 +84,10 @@ def build_judge(config: ModelJudgeConfig, name: str) -> Judge:
     if isinstance(config, OpenAIJudgeConfig):
         remembers = config.cache and not isinstance(config.backend, FakeBackendConfig)
         replies = Replies.open(_identity(config, name)) if remembers else None
-        return OpenAIJudge(build_generator(config.backend), name, config.max_tokens, config.temperature, replies)
+        backend = config.backend
+        if isinstance(backend, OpenAIBackendConfig):
+            backend = replace(backend, resample=0)  # judge.attempts says how often, and caps count every call
+        return OpenAIJudge(build_generator(backend), name, config.max_tokens, config.temperature, replies)
     raise ConfigError(f"judge.kind={config.kind} is unknown")
 
 
@@ -131,6 +134,8 @@ class OpenAIJudge:
     async def _ask(self, call: GenerateRequest, request: JudgeRequest) -> tuple[Verdict, str]:
         try:
             [[response]] = await self._generator.generate([call])
+            if isinstance(response, Failed):
+                return _failed(response), ""
         except Refusal as refusal:
             return Verdict(status="refused", usage=refusal.usage, detail=str(refusal)), ""
         except NoJSONMode as error:
@@ -142,6 +147,14 @@ class OpenAIJudge:
         else:
             verdict = _read(response, request)
         return replace(verdict, served_model=response.served_model), response.text
+
+
+def _failed(draw: Failed) -> Verdict:
+    """An odd reply: one that says nothing is as unusable as one that says something else."""
+    status: JudgeStatus = "refused" if draw.kind == "refused" else "api_error"
+    if draw.kind == "no_text":
+        status = "parse_failed"
+    return Verdict(status=status, usage=draw.usage, detail=draw.reason.removeprefix("refused: "))
 
 
 def _read(response: Response, request: JudgeRequest, *, cached: bool = False) -> Verdict:

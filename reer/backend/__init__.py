@@ -1,6 +1,8 @@
 """Engines behind the protocols of `reer.types`, built from config. Each is imported only when it is chosen."""
 
+import asyncio
 import logging
+from typing import Any
 
 from reer.config import BackendConfig, FakeBackendConfig, HFBackendConfig, OpenAIBackendConfig, VLLMBackendConfig
 from reer.errors import ConfigError
@@ -84,6 +86,25 @@ def _remembering(scorer: Scorer, config: HFBackendConfig) -> Scorer:
 
     name = identity(config.model, load_model(config.model)) if config.score_cache else None
     return CachedScorer(scorer, name, cache_dir() / "cache.db") if name else scorer
+
+
+def prepare(generator: Generator) -> None:
+    """Find out what the server behind a generator can do, before any work; engines in this process need none of it.
+
+    Raises:
+        ModelError: the server cannot be asked.
+    """
+    from reer.backend.server.chat import OpenAIGenerator
+
+    if isinstance(generator, OpenAIGenerator):
+        asyncio.run(generator.prepare())
+
+
+def served(config: BackendConfig) -> dict[str, Any]:
+    """`describe`, and of a server what it was sent, what it refused, and how it is asked."""
+    from reer.backend.server.abilities import abilities_of
+
+    return describe(config) | (abilities_of(config).facts if isinstance(config, OpenAIBackendConfig) else {})
 
 
 def describe(config: BackendConfig) -> dict[str, str | None]:

@@ -60,9 +60,15 @@ class OpenAIBackendConfig(BackendConfig):
     concurrency: int = 16
     """Requests in flight."""
     timeout: float = 600.0
-    """Seconds for one request."""
+    """Seconds for one request, to the last byte of its reply."""
     max_retries: int = 5
-    """Of 429, 5xx and connection failures, with exponential back-off."""
+    """Of 429, 5xx and connection failures, with exponential back-off where the server names no time."""
+    max_wait: float = 3600.0
+    """Seconds that a request waits in all because a server says so (Retry-After); one that wants more ends the run,
+    and the same command goes on."""
+    resample: int = 2
+    """How often a sample is drawn again whose reply is no sample (no JSON, no message, broken off ...). A refusal is
+    an answer, and is not drawn again."""
     tokenizer: str | None = None
     """Hub id or folder of the model's tokenizer; needed to score (servers: vLLM, SGLang)."""
     max_length: int = 16384

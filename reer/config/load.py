@@ -30,7 +30,9 @@ _AT_LEAST_ONE = {
     "tokens_per_example", "max_calls",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
-_NOT_NEGATIVE = {"temperature", "max_cost", "input", "output", "cached_input", "latency"}
+_NOT_NEGATIVE = {
+    "temperature", "max_cost", "input", "output", "cached_input", "latency", "max_wait", "resample", "max_retries",
+}  # fmt: skip
 """Numbers, by their last part, that have no sense below zero."""
 
 

@@ -16,7 +16,7 @@ from reer.method import segment
 from reer.method.guards import leak
 from reer.method.prompts import Prompt, PromptSet
 from reer.text import is_cjk, seed_of, words
-from reer.types import Example, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
+from reer.types import Example, Failed, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
 
 # A rewrite may grow, but not into a trajectory of its own.
 MAX_GROWTH = 4
@@ -79,16 +79,18 @@ class Proposer:
         values = {"query": _task(example), "answer": example.answer}
         skeletons, usage = await self._draw(skeleton, "", values, seeds, self.settings.first)
 
-        async def expanded(plan: Proposal, seed: int) -> tuple[Proposal, Usage]:
+        async def expanded(plan: Proposal, seed: int) -> tuple[list[Proposal], Usage]:
             if plan.rejected:
-                return replace(plan, rejected=f"skeleton: {plan.rejected}"), Usage()
+                return [_of_plan(plan)], Usage()
             values = {"query": _task(example), "skeleton": plan.text}
             seeds = [seed_of(seed, "expand")]
-            [proposal], spent = await self._draw(expand, expand.opener(seed), values, seeds, self.settings.first)
-            return self._checked(example, proposal), spent
+            proposals, spent = await self._draw(expand, expand.opener(seed), values, seeds, self.settings.first)
+            return [self._checked(example, proposal) for proposal in proposals], spent
 
-        drawn = await asyncio.gather(*(expanded(s, seed) for s, seed in zip(skeletons, seeds, strict=True)))
-        return [proposal for proposal, _ in drawn], sum((spent for _, spent in drawn), usage)
+        plans, drawn_again = skeletons[: len(seeds)], skeletons[len(seeds) :]
+        drawn = await asyncio.gather(*(expanded(plan, seed) for plan, seed in zip(plans, seeds, strict=True)))
+        found = [proposal for proposals, _ in drawn for proposal in proposals]
+        return found + [_of_plan(plan) for plan in drawn_again], sum((spent for _, spent in drawn), usage)
 
     async def rewrite(
         self, example: Example, trajectory: Trajectory, index: int, step: int
@@ -119,6 +121,7 @@ class Proposer:
     async def _draw(
         self, prompt: Prompt, opener: str, values: dict[str, str], seeds: Sequence[int], sampling: SamplingConfig
     ) -> tuple[list[Proposal], Usage]:
+        """A proposal per seed; draws that failed and were made again follow them with their reasons."""
         tag = prompt.reply_tag
         stop = (f"</{tag}>",) if tag else ("\n",) if prompt.by_part else ()
         request = GenerateRequest(
@@ -130,12 +133,13 @@ class Proposer:
             stop=stop,
             prefill=f"<{tag}>\n{opener}" if tag == "think" else opener,
         )
-        [responses] = await self.generator.generate([request])
-        usage = sum((response.usage for response in responses), Usage())
-        proposals = [_result(response, opener, tag) for response in responses]
+        [draws] = await self.generator.generate([request])
+        usage = sum((draw.usage for draw in draws), Usage())
+        proposals = [_result(draw, opener, tag) for draw in draws]
         if prompt.by_part:
             proposals = [_first_sentence(proposal) for proposal in proposals]
-        return [_unless_residue(proposal, prompt) for proposal in proposals], usage
+        drawn_again = [Proposal("", fault) for draw in draws for fault in _faults_before(draw)]
+        return [_unless_residue(proposal, prompt) for proposal in proposals] + drawn_again, usage
 
     def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
         original = trajectory.segments[index]
@@ -197,19 +201,31 @@ def _first_sentence(proposal: Proposal) -> Proposal:
     return replace(proposal, text=next(iter(segment.sentences(proposal.text)), "").strip())
 
 
-def _result(response: Response, opener: str, tag: str | None) -> Proposal:
+def _of_plan(plan: Proposal) -> Proposal:
+    """The thinking that an unusable plan does not become."""
+    return replace(plan, rejected=f"skeleton: {plan.rejected}")
+
+
+def _faults_before(draw: Response | Failed) -> tuple[str, ...]:
+    """Of a draw that was made again: why. The last fault of a failed one is its own."""
+    return draw.faults[:-1] if isinstance(draw, Failed) else draw.faults
+
+
+def _result(draw: Response | Failed, opener: str, tag: str | None) -> Proposal:
     """The part of a reply that is the proposal."""
-    text = response.text
+    if isinstance(draw, Failed):
+        return Proposal("", draw.reason)
+    text = draw.text
     if tag and tag != "think":
         _, opened, text = text.rpartition(f"<{tag}>")
         if not opened:
-            return Proposal(response.text.strip(), "no_tag")
+            return Proposal(draw.text.strip(), "no_tag")
         text = text.strip()
     else:
-        text = f"{opener}{text}".strip()
-    if tag and response.finish_reason == "length":
+        text = (text if draw.whole else f"{opener}{text}").strip()
+    if tag and draw.finish_reason == "length":
         return Proposal(text, "truncated")
-    if tag is None and response.finish_reason == "length":
+    if tag is None and draw.finish_reason == "length":
         whole = _SENTENCE.match(text)
         text = whole.group() if whole else ""
     return Proposal(text, None if text else "empty")

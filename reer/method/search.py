@@ -17,6 +17,7 @@ from reer.method.propose import Proposal, Proposer
 from reer.method.state import State
 from reer.text import seed_of
 from reer.types import (
+    FAULTS,
     Attribution,
     Baseline,
     Candidate,
@@ -82,8 +83,7 @@ class Search:
             rounds.append(spent + scored)
             kept = policy.best(drawn)
         if kept is None:
-            reasons = ", ".join(sorted({candidate.rejected or "" for candidate in drawn}))
-            raise ExampleError(f"no usable first trajectory in {len(drawn)} draws ({reasons})")
+            raise _none_usable(drawn)
         best, limits = drawn[kept], self.settings.segment
         assert best.nll is not None
         return First(
@@ -182,6 +182,16 @@ class Search:
                 raise
             return BackendError(str(error))
         return encoded.score_request(skip=skip, clip=self.settings.objective.clip)
+
+
+def _none_usable(drawn: Sequence[Candidate]) -> ExampleError | BackendError:
+    """Why there is no first trajectory: the server failed every draw, which another day may be otherwise, or the texts
+    are no good."""
+    reasons = {(candidate.rejected or "").removeprefix("skeleton: ") for candidate in drawn}
+    kinds = {reason.partition(":")[0] for reason in reasons}
+    failed = bool(kinds & set(FAULTS)) and kinds <= {*FAULTS, "empty"}
+    told = ", ".join(sorted({candidate.rejected or "" for candidate in drawn}))
+    return (BackendError if failed else ExampleError)(f"no usable first trajectory in {len(drawn)} draws ({told})")
 
 
 def _candidate(proposal: Proposal, result: Scored | BackendError | None) -> Candidate:

@@ -59,7 +59,7 @@ async def _run_one(
         ledger.finish(example.id, "quarantined", str(error))
     except BackendError as error:
         ledger.finish(example.id, "failed", str(error))
-    except (RuntimeError, ValueError, ArithmeticError, LookupError, TypeError) as error:
+    except (RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         # A fault nobody foresaw costs this one example; the next run tries it again.
         log.exception("example %s", example.id)
         ledger.finish(example.id, "failed", f"{type(error).__name__}: {error}")

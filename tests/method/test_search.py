@@ -1,6 +1,7 @@
 """The search itself, with scripted proposals and a scorer whose numbers are known."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from reer.method.prompts import Prompt, PromptSet
 from reer.method.propose import Proposer
 from reer.method.search import Search
 from reer.method.state import State
-from reer.types import Baseline, Example, First, Response, Score, Scored, Step, Usage
+from reer.types import Baseline, Example, Failed, First, Response, Score, Scored, Step, Usage
 
 EXAMPLE = Example(id="e", query="Write.", answer="Rain fell on the tin roof all night.")
 LAYOUT = Layout("think", FakeTokenizer())
@@ -299,6 +300,28 @@ def test_without_a_usable_first_trajectory_the_example_is_refused_with_the_reaso
     with pytest.raises(ExampleError, match=r"no usable first trajectory in 6 draws \(empty, tags\)"):
         run(searching(script))
     assert len({seed for request in script.requests for seed in request.seeds}) == 6
+
+
+def test_an_example_whose_every_draw_failed_is_no_refused_one():
+    class Away(Script):
+        async def generate(self, requests):
+            kinds = ("no_json: <html>", "refused: no", "broken_off: abort")
+            return [[Failed(faults=(kinds[seed % 3],)) for seed in r.seeds] for r in requests]
+
+    with pytest.raises(BackendError, match=r"no usable first trajectory in 6 draws \(.*refused: no"):
+        run(searching(Away([], {})))
+
+
+def test_draws_that_failed_are_candidates_with_their_reasons():
+    class Shaky(Script):
+        async def generate(self, requests):
+            [drawn] = await super().generate(requests)
+            return [[replace(drawn[0], faults=("no_json: <html>",)), Failed(faults=("no_text: {}", "refused: no"))]]
+
+    settings = SearchConfig(**(vars(SETTINGS) | {"max_steps": 0}))
+    first = run(searching(Shaky(["One plan here.", "Another plan."], {}), settings))[1]
+    assert [c.rejected for c in first.candidates] == [None, "refused: no", "no_json: <html>", "no_text: {}"]
+    assert first.kept == 0
 
 
 def test_a_pair_that_cannot_be_laid_out_is_refused():

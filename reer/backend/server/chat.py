@@ -1,125 +1,124 @@
 """Any server that speaks the OpenAI chat protocol (OpenAI, vLLM, SGLang, gateways), as a generator and for judges.
 
-Retries, back-off and Retry-After are the client library's. Scoring on a server is another matter
-(`server_scorer.py`). The key comes from the environment and is never stored.
+What a server can do is found out, and each kind is asked in its own way: where a begun turn is not continued, its
+beginning is asked for in words, and the reply is cut and taken apart here. Scoring on a server is another matter
+(`scorer.py`). The key comes from the environment and is never stored.
 """
 
 import asyncio
-import os
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
+from reer.backend.server.abilities import CONTINUE, is_about_json
+from reer.backend.server.connection import Connection
+from reer.backend.server.patience import is_filtered
+from reer.backend.server.replies import Said, read, sample_of
+from reer.backend.server.told import TOLD, client_arguments, told, words_of
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError, ConfigError, ModelError
-from reer.text import encodable
-from reer.types import FinishReason, GenerateRequest, Response, Usage
+from reer.errors import BackendError
+from reer.text import language_of, seed_of
+from reer.types import Failed, GenerateRequest, Response, Usage
 
-if TYPE_CHECKING:
-    from openai.types import CompletionUsage
+__all__ = ["TOLD", "NoJSONMode", "OpenAIGenerator", "Refusal", "client_arguments", "sound", "told"]
 
-TOLD = 300
-"""Characters of a server's complaint that are passed on."""
+BEGIN = {
+    "en": "Begin your reply with exactly these words, and go on from there:\n{opener}",
+    "zh": "请原样以下面的文字作为回复的开头，然后接着往下写：\n{opener}",
+}
+"""How the beginning of a reply is asked for where the turn cannot be begun."""
+Draw = Response | Failed
 
 
 class OpenAIGenerator:
-    """Chat completions, one request per sample where the seed matters.
+    """Chat completions: all samples of a request at once where the server takes `n`, else one request for each.
 
     A server that knows neither the key nor the model ends the run (`ModelError`): it would refuse every request.
     """
 
     def __init__(self, config: OpenAIBackendConfig) -> None:
-        from openai import AsyncOpenAI
-
+        """Raises: ConfigError: a public server and no key for it."""
         self.model = config.model_name
         self._config = config
-        self._slots = asyncio.Semaphore(config.concurrency)
-        self._client = AsyncOpenAI(**client_arguments(config))
-        self._limit = "max_tokens"
-        """The server's name of the limit of a reply: newer models of OpenAI take only max_completion_tokens."""
+        self._connection = Connection(config)
+        self._abilities = self._connection.abilities
+        self._learning = asyncio.Lock()
 
-    async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Response]]:
+    async def prepare(self) -> None:
+        """Find out what the server can do, if nobody has yet, and say it in one line.
+
+        Raises:
+            ModelError: it cannot be asked at all.
+        """
+        async with self._learning:
+            if self._abilities.continues is None:
+                async with Connection(self._config) as connection:  # of its own: it may run in another event loop
+                    await connection.find_out()
+
+    async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Draw]]:
         """See `types.Generator`."""
-        return await asyncio.gather(
-            *(asyncio.gather(*(self._sample(request, seed) for seed in request.seeds)) for request in requests)
-        )
+        if any(request.prefill or request.stop or len(request.seeds) > 1 for request in requests):
+            await self.prepare()
+        return await asyncio.gather(*(self._draws(request) for request in requests))
 
-    async def _sample(self, request: GenerateRequest, seed: int) -> Response:
-        from openai import AuthenticationError, NotFoundError, OpenAIError
-        from openai.types.chat import ChatCompletion
+    async def _draws(self, request: GenerateRequest) -> list[Draw]:
+        """One draw per seed; one that failed is drawn again, unless it was a refusal."""
+        draws = await self._ask(request, request.seeds)
+        for turn in range(self._config.resample):
+            odd = [n for n, draw in enumerate(draws) if isinstance(draw, Failed) and draw.kind != "refused"]
+            if not odd:
+                break
+            again = await self._ask(request, [seed_of(request.seeds[n], "again", turn) for n in odd])
+            for n, draw in zip(odd, again, strict=True):
+                before = draws[n]
+                draws[n] = replace(draw, faults=before.faults + draw.faults, usage=before.usage + draw.usage)
+        return draws
 
-        async with self._slots:
-            started = time.perf_counter()
-            try:
-                completion = await self._create(request, seed)
-            except (AuthenticationError, NotFoundError) as error:  # so would every other request be
-                raise ModelError(f"{self.model} cannot be asked: {told(error, self._config)}") from error
-            except (OpenAIError, ValueError) as error:  # ValueError: a reply that is no JSON
-                kind = NoJSONMode if request.schema and _about_json_mode(error) else BackendError
-                raise kind(f"{self.model}: {told(error, self._config)}") from error
-            seconds = time.perf_counter() - started
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise BackendError(f"{self.model}: the server's reply is no chat completion")
-        choice = completion.choices[0]
-        if choice.message.refusal or choice.finish_reason == "content_filter":
-            reason = encodable(choice.message.refusal or "content filter")
-            raise Refusal(reason, _usage(completion.usage, seconds))
-        finish: FinishReason = "length" if choice.finish_reason == "length" else "stop"
-        text = encodable(choice.message.content or "").removeprefix(request.prefill)
-        used = _usage(completion.usage, seconds)
-        return Response(text=text, finish_reason=finish, usage=used, served_model=completion.model)
+    async def _ask(self, request: GenerateRequest, seeds: Sequence[int]) -> list[Draw]:
+        if self._abilities.several:
+            return await self._request(request, seeds)
+        return [draw for [draw] in await asyncio.gather(*(self._request(request, [seed]) for seed in seeds))]
 
-    async def _create(self, request: GenerateRequest, seed: int) -> Any:
-        from openai import BadRequestError
+    async def _request(self, request: GenerateRequest, seeds: Sequence[int]) -> list[Draw]:
+        """One request for a sample per seed; the server learns the first of them."""
+        from openai import APIStatusError, OpenAIError
 
-        limit, newer = self._limit, "max_completion_tokens"
         try:
-            return await self._client.chat.completions.create(**self._arguments(request, seed, limit))
-        except BadRequestError as error:
-            if limit == newer or newer not in str(error):
-                raise
-        completion = await self._client.chat.completions.create(**self._arguments(request, seed, newer))
-        self._limit = newer
-        return completion
+            reply, seconds = await self._connection.send(self._wanted(request, seeds))
+        except APIStatusError as error:
+            words = told(error, self._config)
+            if is_filtered(error):
+                return [Failed(faults=(f"refused: {words}",))] * len(seeds)
+            kind = NoJSONMode if request.schema and _about_json_mode(error) else BackendError
+            raise kind(f"{self.model}: {words}") from error
+        except OpenAIError as error:
+            raise BackendError(f"{self.model}: {told(error, self._config)}") from error
+        found = read(reply, self._config, seconds)[: len(seeds)]
+        missing = Failed(faults=(f"no_message: {len(found)} of {len(seeds)} samples came",))
+        return [self._draw(one, request) for one in found] + [missing] * (len(seeds) - len(found))
 
-    def _arguments(self, request: GenerateRequest, seed: int, limit: str) -> dict[str, Any]:
+    def _draw(self, one: Said | Failed, request: GenerateRequest) -> Draw:
+        if isinstance(one, Failed):
+            return one
+        return sample_of(one, request, continues=bool(self._abilities.continues))
+
+    def _wanted(self, request: GenerateRequest, seeds: Sequence[int]) -> dict[str, Any]:
+        """The request as the server should be asked; what it refuses of it is not known here."""
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        arguments: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages,
-            "temperature": request.temperature,
-            limit: request.max_tokens,
-            "seed": seed % 2**31,
-        }
-        if request.top_p < 1:  # some servers refuse a temperature and a top_p together
-            arguments["top_p"] = request.top_p
-        if request.stop:
-            arguments["stop"] = list(request.stop)
+        extra: dict[str, Any] = {"n": len(seeds)} if len(seeds) > 1 else {}
+        if request.prefill and self._abilities.continues:
+            messages.append({"role": "assistant", "content": request.prefill})
+            extra |= CONTINUE
+        elif request.prefill:
+            asked = BEGIN[language_of(messages[-1]["content"])].format(opener=request.prefill)
+            messages[-1]["content"] += f"\n\n{asked}"
+        if request.stop and self._abilities.continues:  # elsewhere the server's own thinking might hold it
+            extra["stop"] = list(request.stop)
         if request.schema:
             schema = {"name": "verdict", "strict": True, "schema": request.schema}
-            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if request.prefill:
-            messages.append({"role": "assistant", "content": request.prefill})
-            # vLLM's and SGLang's way to continue a turn that was begun
-            arguments["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
-        return arguments
-
-
-def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
-    """Where the server is and how patient to be with it.
-
-    Raises:
-        ConfigError: a public server and no key for it.
-    """
-    key = os.environ.get(config.api_key_env)
-    if not key and not config.base_url and not os.environ.get("OPENAI_BASE_URL"):
-        raise ConfigError(f"backend=openai needs a key in the environment variable {config.api_key_env}")
-    return {
-        "base_url": config.base_url,
-        "api_key": key or "none",
-        "timeout": config.timeout,
-        "max_retries": config.max_retries,
-    }
+            extra["response_format"] = {"type": "json_schema", "json_schema": schema}
+        drawn = (request.max_tokens, request.temperature, request.top_p, seeds[0])
+        return self._connection.parameters(messages, *drawn) | extra
 
 
 class Refusal(BackendError):
@@ -134,30 +133,22 @@ class NoJSONMode(BackendError):
     """The server refuses requests for JSON of a given schema."""
 
 
+def sound(draw: Draw) -> Response:
+    """A draw that is a sample.
+
+    Raises:
+        Refusal: the model or a filter declined.
+        BackendError: an odd reply.
+    """
+    if isinstance(draw, Response):
+        return draw
+    if draw.kind == "refused":
+        raise Refusal(draw.reason.partition(": ")[2], draw.usage)
+    raise BackendError(f"the reply is no sample ({draw.reason})")
+
+
 def _about_json_mode(error: Exception) -> bool:
     """Whether a server complains of the schema it was to follow, not of anything else about the request."""
     from openai import BadRequestError, UnprocessableEntityError
 
-    complaint = str(error).lower()
-    about = any(word in complaint for word in ("response_format", "json_schema", "structured output", "guided"))
-    return about and isinstance(error, BadRequestError | UnprocessableEntityError)
-
-
-def _usage(used: "CompletionUsage | None", seconds: float) -> Usage:
-    if used is None:
-        return Usage(calls=1, seconds=seconds)
-    details = used.prompt_tokens_details
-    cached = (details.cached_tokens or 0) if details else 0
-    return Usage(
-        calls=1,
-        generated_tokens=used.completion_tokens or 0,  # some gateways fill the fields with null
-        prefilled_tokens=(used.prompt_tokens or 0) - cached,
-        reused_tokens=cached,
-        seconds=seconds,
-    )
-
-
-def told(error: Exception, config: OpenAIBackendConfig) -> str:
-    """The error in one line, without the key that a server may have repeated in it."""
-    text, key = " ".join(f"{type(error).__name__}: {error}".split()), os.environ.get(config.api_key_env)
-    return (text.replace(key, f"${config.api_key_env}") if key else text)[:TOLD]
+    return isinstance(error, BadRequestError | UnprocessableEntityError) and is_about_json(words_of(error.body))

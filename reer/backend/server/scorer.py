@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reer.backend.models import load_tokenizer
-from reer.backend.server.chat import client_arguments, told
+from reer.backend.server.told import client_arguments, told
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig, OpenAIBackendConfig
 from reer.errors import BackendError, ModelError

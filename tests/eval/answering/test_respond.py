@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import ODD, completion, generator_of, running, says
 
 from eval.answering.answers import answer_counts
 from eval.answering.respond import current_answers, respond, taken_apart
@@ -16,7 +17,7 @@ from reer.backend.server.chat import Refusal
 from reer.config import BenchmarkConfig, FakeBackendConfig
 from reer.errors import BackendError
 from reer.layout import Layout
-from reer.types import Example, FinishReason, GenerateRequest, Message, Response, Usage
+from reer.types import Example, FinishReason, GenerateRequest, Generator, Message, Response, Usage
 
 PARSER = Layout("think", FakeTokenizer())
 
@@ -34,7 +35,7 @@ class Counting(FakeGenerator):
         return await super().generate(requests)
 
 
-def answer(path: Path, examples: list[Example], generator: Counting) -> tuple[list[Row], dict[str, str]]:
+def answer(path: Path, examples: list[Example], generator: Generator) -> tuple[list[Row], dict[str, str]]:
     items = [Item(id=example.id, query=example.query, rubric=RUBRIC) for example in examples]
     with Rows(path) as rows:
         work = respond(
@@ -136,3 +137,26 @@ def test_the_model_is_asked_in_turns_and_judges_see_the_conversation(tmp_path: P
         assert row["prompt"].endswith("[User]\nSadder.")
         assert list(current_answers(rows.rows, [item])) == ["a"]
         assert not current_answers(rows.rows, [replace(item, history=history[:1])]), "another conversation"
+
+
+def test_thinking_that_a_server_puts_beside_the_answer_is_the_models(tmp_path: Path, pairs: list[Example]) -> None:
+    with running("beside") as server:
+        rows, failed = answer(tmp_path / "answers.jsonl", pairs, generator_of(server))
+    assert not failed
+    assert {row["answer"] for row in rows} == {"Rain fell."}
+    assert all(row["well_formed"] and row["thinking"].startswith("I plan the rain") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind"), [("abort", "broken_off"), ("null message", "no_message"), ("HTML", "no_json")]
+)
+def test_an_odd_reply_is_no_answer(tmp_path: Path, pairs: list[Example], odd: str, kind: str) -> None:
+    with running() as server:
+        server.instead = lambda body: ODD[odd] if "joy" in body["messages"][-1]["content"] else None
+        rows, failed = answer(tmp_path / "answers.jsonl", pairs, generator_of(server))
+        assert [kind in reason for reason in failed.values()] == [True]
+        assert {row["id"] for row in rows} == {"e0", "e1", "e2"}
+        server.instead = lambda body: completion(says("A dog.", reasoning="Joy."), finish="length")
+        rows, failed = answer(tmp_path / "answers.jsonl", pairs, generator_of(server))
+    assert not failed
+    assert (rows[-1]["id"], rows[-1]["answer"], rows[-1]["finish_reason"]) == ("e3", "A dog.", "length")

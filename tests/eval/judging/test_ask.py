@@ -53,6 +53,22 @@ def test_calls_that_met_an_error_are_asked_again_and_ok_ones_are_not(tmp_path: P
     assert not untouched.requests
 
 
+def test_a_judge_whose_first_verdicts_cannot_be_read_is_paid_for_no_more(tmp_path: Path) -> None:
+    path, config = tmp_path / "verdicts.jsonl", replace(JUDGE, repeats=100)
+    fenced = Scripted(lambda _: f"```json\n{verdict_json(4)}\n```")
+    with pytest.raises(ModelError, match=r"scripted gives no verdicts: none of the first 5 .*so no more are paid for"):
+        judge_into(path, fenced, config)
+    assert len(fenced.requests) == 2 * 5
+    assert [row["status"] for row in peek(path)] == ["parse_failed"] * 10, "what was paid for is on record"
+
+
+def test_a_judge_that_gave_one_verdict_goes_on(tmp_path: Path) -> None:
+    mixed = Scripted(lambda r: verdict_json(4) if len(mixed.requests) == 1 else "I would say 4.")
+    rows, failed = judge_into(tmp_path / "verdicts.jsonl", mixed, replace(JUDGE, repeats=8))
+    assert not failed
+    assert len({(row["id"], row["repeat"]) for row in rows}) == 16
+
+
 def test_an_unusable_reply_is_asked_anew_with_another_seed_and_only_so_often(tmp_path: Path) -> None:
     path, chatty = tmp_path / "verdicts.jsonl", Scripted(lambda _: "I would say 4.")
     rows, _ = judge_into(path, chatty)
