@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from reer.backend.server.local import past_proxies
 from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError, ConfigError, ModelError
 from reer.text import encodable
@@ -29,12 +30,13 @@ class OpenAIGenerator:
     """
 
     def __init__(self, config: OpenAIBackendConfig) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.model = config.model_name
         self._config = config
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._client = AsyncOpenAI(**client_arguments(config))
+        direct = DefaultAsyncHttpxClient(**past_proxies(config))
+        self._client = AsyncOpenAI(**client_arguments(config), http_client=direct)
         self._limit = "max_tokens"
         """The server's name of the limit of a reply: newer models of OpenAI take only max_completion_tokens."""
 
