@@ -30,6 +30,7 @@ class Server(ThreadingHTTPServer):
         self.edit = lambda choice: choice  # the finished reply to a request for scores
         self.instead = lambda ids: None  # a reply of another kind
         self.before = lambda: None
+        self.listed = None  # the reply to GET /v1/models
         self.asked, self.keys, self.times = [], set(), []
         self.running = self.most = 0
         self.lock = threading.Lock()
@@ -106,9 +107,16 @@ class Handler(BaseHTTPRequestHandler):
             server.running += 1
             server.most = max(server.most, server.running)
         server.before()
-        status, headers, text = server.answer(self.path, body)
+        reply = server.answer(self.path, body)
         with server.lock:  # before the reply: who has it may send the next request
             server.running -= 1
+        self.reply(*reply)
+
+    def do_GET(self):
+        listed = self.server.listed
+        self.reply(*(NOT_FOUND if listed is None else (200, JSON, json.dumps(listed))))
+
+    def reply(self, status, headers, text):
         self.send_response(status)
         for name, value in (headers | {"Content-Length": str(len(text.encode()))}).items():
             self.send_header(name, value)

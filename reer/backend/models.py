@@ -73,7 +73,7 @@ def _model(path: str, revision: str | None, dtype: str, device: str) -> "PreTrai
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    with explained(path):
+    with explained(path), fitting(path, device):
         model = AutoModelForCausalLM.from_pretrained(
             path,
             revision=revision,
@@ -81,7 +81,7 @@ def _model(path: str, revision: str | None, dtype: str, device: str) -> "PreTrai
             use_safetensors=True,
             generation_config=own_settings(path, revision),
         )
-    return model.to(device).eval()
+        return model.to(device).eval()
 
 
 def load_tokenizer(config: ModelConfig) -> ChatTokenizer:
@@ -142,6 +142,29 @@ def explained(path: str) -> Iterator[None]:
     except (OSError, ValueError, ImportError) as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(f"model {path} cannot be loaded: {first}") from error
+
+
+@contextmanager
+def fitting(path: str, device: str) -> Iterator[None]:
+    """Turn what torch raises when the memory does not suffice into one sentence.
+
+    Raises:
+        ModelError: naming the model and where it was to go.
+    """
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        words = str(error).lower()
+        kinds = OutOfMemoryError | MemoryError
+        if not isinstance(error, kinds) and not any(w in words for w in ("allocate memory", "out of memory")):
+            raise
+        raise ModelError(
+            f"model {path} does not fit into what is left of the memory of {device}: roles that name the same model, "
+            "dtype and device share it, others add up (vLLM takes engine_args.gpu_memory_utilization of a GPU); "
+            "take another device (scorer.model.device=cuda:1, say), fewer bits (dtype=bfloat16) or a smaller model"
+        ) from error
 
 
 def _smollm2() -> Path:

@@ -2,30 +2,36 @@
 
 For scoring, vLLM 0.32 and later can return the log-probabilities of given tokens alone, from a given position on,
 and read what stands before it from its prefix cache; it needs vLLM's V2 model runner and so a GPU. Elsewhere the plain
-`prompt_logprobs` are asked for, which run the whole sequence. Which way is taken is found out, tested and said when
-the engine starts. Knows ids and vLLM; what the ids mean is the layout's business.
+`prompt_logprobs` are asked for, which run the whole sequence. Which way is taken is found out, tried and said when
+the first scorer takes the engine. Knows ids and vLLM; what the ids mean is the layout's business.
 """
 
 import asyncio
 import atexit
 import functools
 import itertools
+import json
 import logging
-import math
 import os
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from omegaconf import OmegaConf
+
 from reer.backend.models import load_tokenizer, locate, prompt_ids, resolve_dtype
-from reer.backend.server.scorer import CONTINUED, PROBE, TOLERANCE
+from reer.backend.server.dialects import UNREADABLE, numbers
+from reer.backend.server.trial import PROBE, TOLERANCE, disagreement, try_long
 from reer.config import ModelConfig, VLLMBackendConfig
 from reer.errors import BackendError, ModelError
 from reer.types import FinishReason, GenerateRequest, Response, Scored, ScoreRequest, Usage, score_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+TOLD = 300
+"""Characters of vLLM's own words that are passed on."""
 
 
 class Engine:
@@ -55,11 +61,12 @@ class Engine:
         try:
             self._llm = self._submit(start()).result()
         except (RuntimeError, ValueError, TypeError, OSError) as error:
-            raise ModelError(f"vLLM cannot serve {path}: {next(iter(str(error).splitlines()), error)}") from error
+            raise ModelError(f"vLLM cannot serve {path}: {_why(error)}") from error
         atexit.register(self.close)
         self.scores_alone = bool(getattr(self._llm.vllm_config, "use_v2_model_runner", False))
         """Whether the log-probabilities of given tokens can be had without those before them."""
-        self._check(path)
+        self.path, self.max_length = path, max_length
+        self._believed = False
 
     def close(self) -> None:
         """Stop vLLM's processes; otherwise that happens when the program ends."""
@@ -93,16 +100,23 @@ class Engine:
     def _submit(self, work: Coroutine[Any, Any, T]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work brings; for callers without an event loop."""
+        return self._submit(work).result()  # type: ignore[no-any-return]
+
     async def logprobs(self, ids: Sequence[int], start: int) -> list[float]:
         """Of `ids[start:]`, each given what stands before it.
 
         Raises:
             BackendError: vLLM gave none, or something that is no number.
         """
-        found = await (self._alone(ids, start) if self.scores_alone else self._with_the_prompts(ids, start))
-        if len(found) != len(ids) - start or not all(map(math.isfinite, found)):
-            raise BackendError("vLLM gave no finite log-probability for every token")
-        return found
+        output = await (self._alone(ids, start) if self.scores_alone else self._with_the_prompts(ids, start))
+        if len(output) != len(ids) - start:
+            raise BackendError("vLLM gave no log-probability for every token")
+        try:
+            return numbers(output)
+        except UNREADABLE as error:
+            raise BackendError(f"vLLM gave {error}") from error
 
     async def _alone(self, ids: Sequence[int], start: int) -> list[float]:
         wanted: dict[str, Any] = {
@@ -117,50 +131,97 @@ class Engine:
 
     async def _with_the_prompts(self, ids: Sequence[int], start: int) -> list[float]:
         output = await self.run(ids, **ONE_TOKEN, prompt_logprobs=0)
-        entries = output.prompt_logprobs or []
-        return [float(entry[token].logprob) for entry, token in zip(entries[start:], ids[start:], strict=True)]
+        entries = (output.prompt_logprobs or [])[start:]
+        return [float(entry[token].logprob) for entry, token in zip(entries, ids[start:], strict=False) if entry]
 
-    def _check(self, path: str) -> None:
-        """Score a text that the engine has just written: the same tokens have to be as likely.
+    async def continued(self, ids: Sequence[int], n: int) -> tuple[list[int], list[float]]:
+        """The likeliest continuation, and its log-probabilities. Raises: BackendError."""
+        written = (await self.run(ids, **ONE_TOKEN | {"max_tokens": n, "logprobs": 0})).outputs[0]
+        tokens = list(written.token_ids)
+        return tokens, [float(entry[token].logprob) for entry, token in zip(written.logprobs, tokens, strict=True)]
+
+    def try_scoring(self) -> None:
+        """Once: whether its scores can be believed, in one of the ways they can be asked for.
 
         Raises:
-            ModelError: they are not, whichever way they are asked for.
+            ModelError: they cannot.
         """
-        prompt = load_tokenizer(ModelConfig(path=path)).encode(PROBE)
-        for _ in range(1 + self.scores_alone):
-            worst = self._submit(self._disagreement(prompt)).result()
-            if worst <= TOLERANCE:
-                way = "from the answer on" if self.scores_alone else "with the whole prompt (no V2 model runner)"
-                log.info("vLLM scores %s: %.1g nats off its own writing", way, worst)
-                return
-            self.scores_alone = False
-        raise ModelError(f"vLLM's scores of {path} are {worst:.2g} nats off those of its own writing")
-
-    async def _disagreement(self, prompt: Sequence[int]) -> float:
-        written = (await self._run(prompt, ONE_TOKEN | {"max_tokens": CONTINUED, "logprobs": 0})).outputs[0]
-        ids = [*prompt, *written.token_ids]
+        if self._believed:
+            return None
+        encode = load_tokenizer(ModelConfig(path=self.path)).encode
         try:
-            scored = await self.logprobs(ids, len(prompt))
-        except BackendError:
-            return math.inf
-        own = [entry[token].logprob for entry, token in zip(written.logprobs, written.token_ids, strict=True)]
-        return max(abs(float(a) - b) for a, b in zip(own, scored, strict=True))
+            worst = self._try(encode)
+        except ModelError as error:
+            if not self.scores_alone:
+                raise ModelError(f"vLLM cannot score with {self.path}: {error}") from error
+            log.info("vLLM scores %s with the whole prompt: alone, %s", self.path, error)
+            self.scores_alone = False
+            return self.try_scoring()
+        way = "from the answer on" if self.scores_alone else "with the whole prompt (no V2 model runner)"
+        log.info("vLLM scores %s %s: %.1g nats off its own writing", self.path, way, worst)
+        self._believed = True
+        return None
+
+    def _try(self, encode: Callable[[str], tuple[int, ...]]) -> float:
+        """How far the scores of a short text are from its writing. Raises: ModelError."""
+        try:
+            worst = disagreement(Tried(self), encode(PROBE))
+        except BackendError as error:
+            raise ModelError(str(error)) from error
+        if worst > TOLERANCE:
+            raise ModelError(f"log-probabilities are {worst:.2g} nats off those of its own writing")
+        try_long(Tried(self), encode, self.max_length - 1)
+        return worst
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An engine that is tried: see `trial.Engine`."""
+
+    engine: Engine
+    no_cache: str = "engine_args.enable_prefix_caching=false"
+    no_parts: str = "engine_args.enable_chunked_prefill=false"
+
+    @property
+    def whole(self) -> bool:
+        return not self.engine.scores_alone
+
+    def write(self, ids: Sequence[int], n: int) -> tuple[list[int], list[float]]:
+        return self.engine.wait(self.engine.continued(ids, n))
+
+    def score(self, ids: Sequence[int], start: int) -> list[float]:
+        return self.engine.wait(self.engine.logprobs(ids, start))
 
 
 ONE_TOKEN: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "detokenize": False}
 
 
+def _why(error: Exception) -> str:
+    """In one line, and what to change where the memory does not suffice. The cause may stand in vLLM's own log."""
+    line = " ".join(str(error).split())[:TOLD] or type(error).__name__
+    if _engine.cache_info().currsize and any(word in line.lower() for word in ("memory", "engine core")):
+        line += (
+            "; another model is loaded: give each role that vLLM runs a share of the GPU, for two of them "
+            "generator.engine_args.gpu_memory_utilization=0.45 scorer.engine_args.gpu_memory_utilization=0.45"
+        )
+    return line
+
+
 @functools.cache
-def _engine(
-    path: str, revision: str | None, dtype: str, max_length: int, arguments: tuple[tuple[str, Any], ...]
-) -> Engine:
-    return Engine(path, revision, dtype, max_length, dict(arguments))
+def _engine(path: str, revision: str | None, dtype: str, max_length: int, arguments: str) -> Engine:
+    return Engine(path, revision, dtype, max_length, json.loads(arguments))
 
 
 def load_engine(config: VLLMBackendConfig) -> Engine:
-    """The engine of a model; roles that name the same one share it."""
-    model, arguments = config.model, tuple(sorted(config.engine_args.items()))
-    return _engine(locate(model), model.revision, resolve_dtype(model), model.max_length, arguments)
+    """The engine of a model; roles that name the same one, with equal arguments, share it.
+
+    Raises:
+        ConfigError: an argument that is no plain value, list or dict.
+        ModelError: vLLM is not installed, or cannot serve the model.
+    """
+    model, arguments = config.model, OmegaConf.to_container(OmegaConf.create(config.engine_args), resolve=True)
+    plain = json.dumps(arguments, sort_keys=True)
+    return _engine(locate(model), model.revision, resolve_dtype(model), model.max_length, plain)
 
 
 class VLLMGenerator:

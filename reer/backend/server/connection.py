@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from reer.backend.server.abilities import CONTINUE, ENGINE, LIMIT, abilities_of
+from reer.backend.server.local import past_proxies
 from reer.backend.server.patience import GOES_ON, Patience, has_no_money, is_filtered, say
 from reer.backend.server.replies import Said, read
 from reer.backend.server.told import client_arguments, scrubbed, told
@@ -37,11 +38,12 @@ class Connection:
 
     def __init__(self, config: OpenAIBackendConfig) -> None:
         """Raises: ConfigError: a public server and no key for it."""
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.abilities = abilities_of(config)
         self._config = config
-        self._client = AsyncOpenAI(**client_arguments(config) | {"max_retries": 0})
+        direct = DefaultAsyncHttpxClient(**past_proxies(config))
+        self._client = AsyncOpenAI(**client_arguments(config) | {"max_retries": 0}, http_client=direct)
         self._patience = Patience(config)
         self._slots = asyncio.Semaphore(config.concurrency)
 

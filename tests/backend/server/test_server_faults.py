@@ -1,5 +1,6 @@
 """Replies of a scoring server that fail one request, and no other."""
 
+import asyncio
 import json
 import math
 import subprocess
@@ -16,12 +17,13 @@ from reer.backend.server.scorer import PROBE, ServerScorer
 from reer.errors import BackendError, ModelError
 from reer.layout import Layout
 from reer.run import launch
+from reer.types import ScoreRequest
 
 
 def test_the_probe_is_written_on_from_and_then_scored(server, config, exact):
     ServerScorer(config)
     probe = exact.tokenizer.encode(PROBE)
-    assert [ids[: len(probe)] for ids in map(sent, server.asked)] == [probe, probe]
+    assert [ids[: len(probe)] for ids in map(sent, server.asked[:2])] == [probe, probe]
     written = [token for token, _ in server.write(list(probe), 6)]
     assert sent(server.asked[1])[len(probe) :] == (*written, *probe)
 
@@ -82,17 +84,31 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(server, config, exact
     assert second - first >= 0.8  # the client's own first wait is half a second
 
 
-def test_what_is_too_long_is_not_sent(server, config, exact, requests):
-    limit = requests[0].end
+def test_what_leaves_no_room_for_a_token_to_write_is_not_sent(server, config, exact, requests):
+    limit = 300
     scorer = ServerScorer(replace(config, max_length=limit))
     server.asked.clear()
-    longer = replace(requests[0], ids=(*requests[0].ids, 81), end=limit + 1)
-    fits = replace(longer, end=limit)  # what follows its end is not sent
-    error, found = each(scorer, [longer, fits])
+    ids = (*requests[0].ids, *([81] * limit))[:limit]
+    longest = ScoreRequest(ids, 5, limit - 1)  # what follows its end is not sent
+    error, found = each(scorer, [replace(longest, end=limit), longest])
     assert isinstance(error, BackendError)
-    assert str(error) == f"{limit + 1} tokens exceed max_length={limit}"
-    same(found, exact, [fits])
-    assert [sent(body) for body in server.asked] == [requests[0].ids]
+    assert str(error).startswith(f"{limit} tokens leave no room within {limit} (scorer.max_length)")
+    same(found, exact, [longest])
+    assert [sent(body) for body in server.asked] == [ids[:-1]]
+    assert scorer.max_length == limit - 1
+    with pytest.raises(BackendError, match="leave no room"):
+        asyncio.run(scorer.next_token([ids[:-1]], [81]))
+
+
+@pytest.mark.parametrize("number", [-9999.0, -1000, 1e-1, -math.inf], ids=str)
+def test_what_stands_in_for_a_number_fails_that_request(server, config, requests, number):
+    scorer = ServerScorer(config)
+    server.spoil = lambda pairs: [*pairs[:-5], (pairs[-5][0], number), *pairs[-4:]]
+    [error] = each(scorer, requests[:1])
+    assert str(error) == f"tiny: a log-probability that is no number ({number:g})"
+    server.spoil = lambda pairs: [*pairs[:-5], (pairs[-5][0], -999.0), *pairs[-4:]]
+    [[found]] = each(scorer, requests[:1])
+    assert found.score.nll > 20
 
 
 def test_no_more_requests_are_in_flight_than_allowed(server, config, requests):
@@ -136,7 +152,8 @@ def test_the_search_runs_on_a_server_and_its_numbers_are_those_of_the_model(
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = [sys.executable, "-m", "reer.synthesize", "experiment=fake", "backend@scorer=openai",
                "scorer.model_name=tiny", f"scorer.base_url={server.url}", f"scorer.tokenizer={tiny_model}",
-               "scorer.max_retries=0", "data.path=pairs.jsonl", "search.max_steps=1"]  # fmt: skip
+               "scorer.max_retries=0", "scorer.max_length=1000", "data.path=pairs.jsonl",
+               "search.max_steps=1"]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == launch.DONE, done.stderr
     folder = tmp_path / "runs" / "fake" / "synthesize"
