@@ -94,10 +94,8 @@ def export_if_quick(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, sec
 def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Path, ledger: Ledger) -> None:
     """Build the models, write the manifest, and search every example that has no outcome yet."""
     prompts = functools.cache(lambda language: load_set(config.prompts.set, language, config.search.start))
-    for language, n in sorted(found.languages.items()):
-        if spoken(language) != language and "/" not in config.prompts.set:
-            print(f"{n:,} pairs are in {language!r}: there are no prompts in it, so those in English are used")
     hashes = prompt_hashes(sorted(found.languages), prompts)
+    say_borrowed(found, config)
     scorer = build_scorer(config.scorer)
     layout = build_layout(config.layout, scorer.tokenizer)
     generator = build_generator(config.generator)
@@ -123,6 +121,13 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
     finally:
         if (learned := served(config.generator)) != models["generator"]:  # the server refused something on the way
             note(models=models | {"generator": learned})
+
+
+def say_borrowed(found: Survey, config: SynthesizeConfig) -> None:
+    """Name the languages that have no prompts of their own."""
+    for language, n in sorted(found.languages.items()):
+        if spoken(language) != language and "/" not in config.prompts.set:
+            print(f"{n:,} pairs are in {language!r}: there are no prompts in it, so those in English are used")
 
 
 def prompt_hashes(languages: Sequence[str], prompts: Callable[[str], PromptSet]) -> dict[str, str]:

@@ -45,6 +45,7 @@ from reer.config.sft import (
     TrainerConfig,
 )
 from reer.config.synthesize import (
+    EchoConfig,
     FilterConfig,
     LeakConfig,
     ObjectiveConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "BenchmarkConfig",
     "DataConfig",
     "DeepSpeedConfig",
+    "EchoConfig",
     "EvaluateConfig",
     "EvaluationConfig",
     "ExecutorConfig",

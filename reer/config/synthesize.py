@@ -48,6 +48,20 @@ class LeakConfig:
 
 
 @dataclass(kw_only=True)
+class EchoConfig:
+    """How much of the prompt's own words may stand in what was drawn with it (reer/method/guards/echo.py)."""
+
+    enabled: bool = True
+    longest_run: int = 8
+    """Longest run of words (Chinese: characters) of the prompt's fixed text."""
+    containment: float = 0.34
+    """Share of one sentence's n-grams that stand in the prompt's fixed text."""
+    ngram: int = 2
+    """Words of an n-gram. With 2, honest sentences stay under 0.32 whatever the prompt, and of the shipped prompts'
+    own with every seventh word changed one in twenty passes (tests/method/guards/test_echo.py)."""
+
+
+@dataclass(kw_only=True)
 class ObjectiveConfig:
     """What the search minimises: the mean NLL over all of y, unless told otherwise. That is recorded beside it."""
 
@@ -97,6 +111,7 @@ class SearchConfig:
     rewrite: SamplingConfig = field(default_factory=SamplingConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     leak: LeakConfig = field(default_factory=LeakConfig)
+    echo: EchoConfig = field(default_factory=EchoConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
 
@@ -106,6 +121,10 @@ class FilterConfig:
 
     tags: bool = False
     """Residue of a prompt's tags."""
+    asker: bool = False
+    """Talk to whoever asked ("hope this helps", 希望…有帮助)."""
+    echo: float | None = None
+    """Largest share of a sentence's n-grams that may stand in the prompts' own text."""
     wrong_language: float | None = None
     """Least share of words in the answer's script."""
     min_words: int | None = None

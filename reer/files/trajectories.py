@@ -3,6 +3,7 @@
 Knows events and examples; knows nothing of how they came about.
 """
 
+import functools
 import json
 import math
 from array import array
@@ -15,9 +16,12 @@ from typing import Any
 
 from reer.backend import describe
 from reer.config import SynthesizeConfig
-from reer.method.guards import leak
+from reer.method.guards import echo, leak
+from reer.method.prompts import load_set
 from reer.method.state import State
 from reer.types import FORMAT_VERSION, Candidate, Example, Step, Usage
+
+_prompts = functools.cache(load_set)
 
 
 def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "objective": None if first.objective is None else {"first": first.objective, "final": state.value},
         "answer_tokens": baseline.answer_tokens,
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
+        "echo": asdict(echo_of(thinking, example.language, config)),
         "steps": [_step_row(step) for step in state.steps],
         "usage": tokens_of(state.usage),
         "layout": config.layout.name,
@@ -64,6 +69,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def echo_of(thinking: str, language: str, config: SynthesizeConfig) -> echo.Echo:
+    """How much of the prompts' own text stands in a thinking, whichever of them it was drawn with."""
+    prompts = _prompts(config.prompts.set, language, config.search.start)
+    return echo.measure(thinking, prompts.fixed, config.search.echo.ngram)
 
 
 def tokens_of(usage: Usage) -> dict[str, int]:
@@ -159,7 +170,8 @@ def arrow_schema() -> Any:
         "segments": pa.list_(text), "first": struct(thinking=text, segments=pa.list_(text)),
         "nll": struct(none=number, first=number, final=number),
         "objective": struct(first=number, final=number), "answer_tokens": count,
-        "leak": struct(longest_run=count, containment=number), "steps": pa.list_(step),
+        "leak": struct(longest_run=count, containment=number),
+        "echo": struct(longest_run=count, containment=number), "steps": pa.list_(step),
         "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
         "layout": text, "instruction": text, "generator": engine, "scorer": engine,
         **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "extra": text,

@@ -13,7 +13,7 @@ from reer.config import SamplingConfig, SearchConfig
 from reer.errors import LayoutError
 from reer.layout import Layout, conversation
 from reer.method import segment
-from reer.method.guards import leak
+from reer.method.guards import echo, leak
 from reer.method.prompts import Prompt, PromptSet
 from reer.text import is_cjk, seed_of, words
 from reer.types import Example, Failed, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
@@ -139,7 +139,16 @@ class Proposer:
         if prompt.by_part:
             proposals = [_first_sentence(proposal) for proposal in proposals]
         drawn_again = [Proposal("", fault) for draw in draws for fault in _faults_before(draw)]
-        return [_unless_residue(proposal, prompt) for proposal in proposals] + drawn_again, usage
+        checked = [self._unless_echo(_unless_residue(proposal, prompt), prompt, opener) for proposal in proposals]
+        return checked + drawn_again, usage
+
+    def _unless_echo(self, proposal: Proposal, prompt: Prompt, opener: str) -> Proposal:
+        """Refuse a text that repeats its prompt, or talks to whoever asked. The opener was given: it is no echo."""
+        own, limits = proposal.text.removeprefix(opener), self.settings.echo
+        if proposal.rejected or not limits.enabled:
+            return proposal
+        found = echo.talks_to_asker(own) or echo.echoes(echo.measure(own, prompt.fixed, limits.ngram), limits)
+        return replace(proposal, rejected="echo") if found else proposal
 
     def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
         original = trajectory.segments[index]

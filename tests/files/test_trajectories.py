@@ -24,7 +24,8 @@ def row(n, **changes):
         "history": [{"role": "system", "content": "s"}] * n, "thinking": "z", "segments": ["z"],
         "first": {"thinking": "z", "segments": ["z"]}, "nll": {"none": 3.0, "first": 2.0, "final": 1.0 + n},
         "objective": {"first": 1.5, "final": 0.5 * n} if n % 3 else None, "answer_tokens": 4,
-        "leak": {"longest_run": 0, "containment": 0.0}, "steps": [step] * (n % 2), "usage": usage, "layout": "think",
+        "leak": {"longest_run": 0, "containment": 0.0}, "echo": {"longest_run": 0, "containment": 0.0},
+        "steps": [step] * (n % 2), "usage": usage, "layout": "think",
         "instruction": None, "generator": engine, "scorer": engine, "source": "", "licence": "", "language": "en",
         "domain": "", "seed": 2**62, "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
     } | changes  # fmt: skip

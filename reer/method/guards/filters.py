@@ -8,10 +8,11 @@ The others catch what such data is known to suffer from. Works on texts and reco
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from reer.config import FilterConfig
+from reer.method.guards.echo import NOTHING, Echo, talks_to_asker
 from reer.method.guards.leak import Leak
 from reer.text import is_cjk, words
 
@@ -60,6 +61,7 @@ class Found:
     nll_none: float
     nll_final: float
     leak: Leak
+    echo: Echo = NOTHING
 
 
 def reason_to_drop(found: Found, limits: FilterConfig) -> str | None:
@@ -79,6 +81,7 @@ def of_row(row: Mapping[str, Any]) -> Found:
         nll_none=row["nll"]["none"],
         nll_final=row["nll"]["final"],
         leak=Leak(**row["leak"]),
+        echo=Echo(**row.get("echo") or asdict(NOTHING)),
     )
 
 
@@ -129,6 +132,16 @@ def tags(found: Found, _: bool) -> bool:
     return _TAG.search(found.thinking) is not None
 
 
+def asker(found: Found, _: bool) -> bool:
+    """It talks to whoever asked."""
+    return talks_to_asker(found.thinking)
+
+
+def echo(found: Found, limit: float) -> bool:
+    """More than `limit` of a sentence's n-grams are the prompts' own."""
+    return found.echo.containment > limit
+
+
 def wrong_language(found: Found, limit: float) -> bool:
     """Less than `limit` of the words are in the answer's script."""
     tokens = words(found.thinking)
@@ -165,6 +178,8 @@ def _is_keywords(line: str) -> bool:
 
 FILTERS: dict[str, Callable[[Found, Any], bool]] = {
     "tags": tags,
+    "asker": asker,
+    "echo": echo,
     "wrong_language": wrong_language,
     "min_words": min_words,
     "max_words": max_words,

@@ -44,6 +44,11 @@ class Prompt:
         return PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user)
 
     @property
+    def fixed(self) -> tuple[str, ...]:
+        """The message without what fills its placeholders, piece by piece."""
+        return tuple(piece for piece in PLACEHOLDER.split(self.user)[::2] if piece.strip())
+
+    @property
     def by_part(self) -> bool:
         """Whether the message shows one passage of the answer at a time."""
         return "{part}" in self.user
@@ -65,6 +70,12 @@ class PromptSet:
     """Of all files together, for the manifest."""
     skeleton: Prompt | None = None
     expand: Prompt | None = None
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The fixed text of every message of the set."""
+        prompts = (self.initial, self.rewrite, self.skeleton, self.expand)
+        return tuple(piece for prompt in prompts if prompt is not None for piece in prompt.fixed)
 
 
 def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
