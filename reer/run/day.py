@@ -46,9 +46,10 @@ def dated(config: C, *before: str | None) -> C:
 
 
 def _stages(run_dir: Path, name: str) -> list[Path]:
-    """Folders of the experiment's stages: runs/NAME/STAGE, and runs/NAME/evaluate-LABEL/BENCHMARK."""
-    experiment = next((folder for folder in run_dir.absolute().parents if folder.name == name), None)
-    return [*experiment.glob("*/"), *experiment.glob("*/*/")] if experiment else []
+    """Folders of the experiment: runs/NAME/STAGE, runs/NAME/evaluate-LABEL/BENCHMARK, and a sweep's, deeper by one."""
+    parts = Path(name).parts
+    experiment = next((folder for folder in run_dir.absolute().parents if folder.parts[-len(parts) :] == parts), None)
+    return [found for depth in ("*/", "*/*/", "*/*/*/") for found in experiment.glob(depth)] if experiment else []
 
 
 def _earliest(folders: Iterable[Path]) -> str | None:

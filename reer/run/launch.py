@@ -1,8 +1,9 @@
 """From a command line to a running stage: compose once, validate, freeze the config, run, exit with a code.
 
 Exit codes: 0 all done; 1 the user's mistake, as one sentence on stderr; 2 finished, but some rows failed or were
-quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A job that a shell starts with `&` ignores
-Ctrl-C, as every such program does: SIGTERM (`kill`) stops it. Knows nothing of what a stage does.
+quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A sweep has that of its worst job. What a
+shell starts with `&` ignores Ctrl-C, as every such program does: SIGTERM (`kill`) stops it. Knows nothing of what a
+stage does.
 """
 
 import difflib

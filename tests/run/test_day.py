@@ -1,5 +1,6 @@
 """One date per experiment: settled once, found again by the same stage and by the stages after it."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -47,6 +48,16 @@ def test_the_same_stage_and_the_stages_after_it_go_on_with_the_day_it_began(tmp_
     evaluated = dated(EvaluationConfig(name="x", stage="evaluate", run_dir=str(judged)))
     assert trained.layout.date == evaluated.layout.date == "2031-06-07"
     assert dated(synthesis(tmp_path / "y/synthesize")).layout.date == "2031-07-01"
+
+
+def test_a_name_with_a_slash_and_the_points_of_a_sweep_are_one_experiment(tmp_path, calendar):
+    root = tmp_path / "fables" / "first"
+    began = replace(synthesis(root / "synthesize"), name="fables/first")
+    open_run_dir(dated(began))
+    calendar.now = date(2031, 7, 1)
+    for folder in ("sft", "seed=1/evaluate-tuned/reasoning"):
+        later = EvaluationConfig(name="fables/first", stage="evaluate", run_dir=str(root / folder))
+        assert dated(later).layout.date == "2031-06-07"
 
 
 def test_what_a_stage_works_on_tells_the_day_it_was_scored(tmp_path, calendar):
