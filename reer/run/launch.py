@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load, one_line, register
 from reer.errors import RunDirError, UserError
+from reer.run.space import room_on
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -51,7 +52,9 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
 
         def task(config: DictConfig) -> None:
             try:
-                codes.append(run(load(config, view)))
+                loaded = load(config, view)
+                with room_on(Path(loaded.run_dir)):
+                    codes.append(run(loaded))
             except UserError as error:
                 codes.append(_complain(stage, str(error)))
 
