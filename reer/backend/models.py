@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reer.backend.stored import own_settings, stored_dtype
+from reer.backend.stored import own_settings, stored_dtype, token_ids
 from reer.config import ModelConfig
 from reer.errors import ModelError
 from reer.layout import THINK_OPEN
@@ -20,7 +20,7 @@ from reer.text import digest
 from reer.types import GenerateRequest, Message, Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SMOLLM2 = "smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -69,6 +69,11 @@ class ChatTokenizer:
         if not tail:
             raise ModelError(f"model {name}: its chat template does not end the assistant's turn with a token")
         return int(tail[0])
+
+
+def ends(tokenizer: ChatTokenizer, settings: "GenerationConfig") -> list[int]:
+    """Every token that ends a turn: the template's, the tokenizer's end of text, and those the model came with."""
+    return sorted({tokenizer.end_of_turn, *token_ids(tokenizer.hf.eos_token_id), *token_ids(settings.eos_token_id)})
 
 
 def break_up(text: str, special_texts: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.models import ChatTokenizer, explained, locate
-from reer.backend.stored import ends, own_settings, special_tokens, stored_settings
+from reer.backend.models import ChatTokenizer, ends, explained, locate
+from reer.backend.stored import own_settings, special_tokens, stored_settings
 from reer.config import ModelConfig, SftConfig
 
 from ..arguments.adapters import adapter_arguments

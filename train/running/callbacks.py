@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback
 
 from reer.backend.hf import Sampler
-from reer.backend.models import ChatTokenizer
-from reer.backend.stored import ends
+from reer.backend.models import ChatTokenizer, ends
 from reer.config import SamplesConfig
 from reer.files.outputs import loops
 from reer.layout import Layout
