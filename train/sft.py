@@ -6,12 +6,16 @@ With several processes this one freezes the config and starts the others (`proce
 and after is done once, here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
 from reer.config import SftConfig
+from reer.errors import DiskFullError
 from reer.run.day import dated
 from reer.run.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
+from reer.run.space import room_on
 from reer.run.tracking import NoTracker
 
 from .arguments.adapters import adapter_arguments
@@ -45,6 +49,7 @@ def run(config: SftConfig) -> int:
         if is_finished(run_dir):
             return _told(run_dir)
     from .model import check_saving
+    from .planning.disk import check_room
     from .running.training import train
 
     work = read(config)
@@ -54,7 +59,9 @@ def run(config: SftConfig) -> int:
         if not is_trained(run_dir):
             train(config, work, NoTracker)
         return DONE
-    with exclusive(run_dir):
+    if not is_trained(run_dir) and not launched():
+        check_room(config, work.dtype, work.amount)
+    with exclusive(run_dir), goes_on(run_dir):
         open_run_dir(config, begun=begun(run_dir))
         write_inputs(config, run_dir, work.prepared, work.dtype)
         if not is_trained(run_dir):
@@ -70,6 +77,24 @@ def run(config: SftConfig) -> int:
             train(config, work, opened)
         finish(config, work, opened())
     return _told(run_dir)
+
+
+@contextmanager
+def goes_on(run_dir: Path) -> Iterator[None]:
+    """Of a full disk, say from where the same command continues; what was not written whole makes room again.
+
+    Raises:
+        DiskFullError: the disk is full.
+    """
+    from .running import checkpoints
+
+    try:
+        with room_on(run_dir):
+            yield
+    except DiskFullError as error:
+        whole = None if is_trained(run_dir) else checkpoints.drop_unfinished(run_dir / "checkpoints")
+        where = "the trained weights" if is_trained(run_dir) else whole or "its beginning"
+        raise DiskFullError(f"{error}; make room, and the same command continues from {where}") from error
 
 
 def _told(run_dir: Path) -> int:

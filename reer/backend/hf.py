@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
 from reer.backend.batching import Batcher
-from reer.backend.models import load_model, load_tokenizer, prompt_ids
+from reer.backend.models import ends, load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.forward import common
-from reer.backend.stored import ends
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError

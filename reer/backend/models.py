@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reer.backend.stored import own_settings, stored_dtype
+from reer.backend.stored import own_settings, stored_dtype, token_ids
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig
 from reer.errors import BackendError, LayoutError, ModelError
@@ -20,7 +20,7 @@ from reer.text import digest
 from reer.types import GenerateRequest, Message, Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 SMOLLM2 = "smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -36,6 +36,11 @@ def cache_dir() -> Path:
 def locate(config: ModelConfig) -> str:
     """A path or hub id that transformers can load."""
     return str(_smollm2()) if config.path == SMOLLM2 else config.path
+
+
+def ends(tokenizer: ChatTokenizer, settings: "GenerationConfig") -> list[int]:
+    """Every token that ends a turn: the template's, the tokenizer's end of text, and those the model came with."""
+    return sorted({tokenizer.end_of_turn, *token_ids(tokenizer.hf.eos_token_id), *token_ids(settings.eos_token_id)})
 
 
 def break_up(text: str, special_texts: Sequence[str]) -> str:

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
-    from reer.backend.tokens.chat import ChatTokenizer
-
 log = logging.getLogger(__name__)
 
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -122,17 +120,13 @@ def stored_settings(path: str, revision: str | None) -> dict[str, Any]:
 
 def special_tokens(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Of stored generation settings the token ids that are some."""
-    found = {name: _ids(stored.get(name)) for name in TOKENS}
+    found = {name: token_ids(stored.get(name)) for name in TOKENS}
     plain = {name: ids[0] for name, ids in found.items() if len(ids) == 1}
     return plain | ({"eos_token_id": found["eos_token_id"]} if len(found["eos_token_id"]) > 1 else {})
 
 
-def ends(tokenizer: "ChatTokenizer", settings: "GenerationConfig") -> list[int]:
-    """Every token that ends a turn: the template's, the tokenizer's end of text, and those the model came with."""
-    return sorted({tokenizer.end_of_turn, *_ids(tokenizer.hf.eos_token_id), *_ids(settings.eos_token_id)})
-
-
-def _ids(value: Any) -> list[int]:
+def token_ids(value: Any) -> list[int]:
+    """The token ids in a setting that may hold one, several, none, or something else."""
     found = value if isinstance(value, list | tuple | set) else [value]
     return [i for i in found if isinstance(i, int) and not isinstance(i, bool) and i >= 0]
 

@@ -94,7 +94,8 @@ def _job(config: DictConfig, view: type[C], run: Callable[[C], int], fixed: Coll
             print(f"point         {point}")
         loaded = load(config, view)
         check_tracking(loaded.tracking)
-        return run(loaded)
+        with room_on(Path(loaded.run_dir)):
+            return run(loaded)
     except UserError as error:
         return _complain(stage, f"at {point}: {error}" if point else str(error))
 

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from reer.backend.hf import HFGenerator
-from reer.backend.models import load_model, load_tokenizer, prompt_ids, resolve_dtype
+from reer.backend.models import ends, load_model, load_tokenizer, prompt_ids, resolve_dtype
 from reer.backend.packed.generator import ContinuousGenerator
-from reer.backend.stored import ends
 from reer.config import ModelConfig, SamplesConfig
 from reer.layout import Layout
 from reer.text import seed_of

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.models import explained, locate
-from reer.backend.stored import ends, own_settings, special_tokens, stored_settings
+from reer.backend.models import ends, explained, locate
+from reer.backend.stored import own_settings, special_tokens, stored_settings
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig, SftConfig
 
@@ -113,6 +113,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
     """A place to write a folder in; it takes the folder's place when all is written."""
     made = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(made, ignore_errors=True)
-    yield made
-    shutil.rmtree(folder, ignore_errors=True)
-    made.replace(folder)
+    try:
+        yield made
+        shutil.rmtree(folder, ignore_errors=True)
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)  # half a folder only takes room

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from transformers import EarlyStoppingCallback, ProgressCallback, TrainerCallback
 
 from reer.backend.hf import Sampler
-from reer.backend.stored import ends
+from reer.backend.models import ends
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import SamplesConfig
 from reer.files.outputs import loops

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 from reer.backend import sampling
 from reer.backend.batching import WORKER
-from reer.backend.models import load_model, load_tokenizer, prompt_ids
+from reer.backend.models import ends, load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.attention import PROBE, attention, check_fit, register
 from reer.backend.packed.forward import PackedForward, Wanted
 from reer.backend.packed.rows import NAME, Row, RowCache, Step, attend_rows
-from reer.backend.stored import ends
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
 from reer.errors import BackendError
