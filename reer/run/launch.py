@@ -28,6 +28,7 @@ from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load,
 from reer.errors import RunDirError, UserError
 from reer.run.overrides import as_typed
 from reer.run.points import place
+from reer.run.space import room_on
 from reer.run.tracking import check_tracking
 from reer.run.written import refuse_numbers
 
