@@ -253,10 +253,9 @@ class HFScorer:
     ) -> tuple["Tensor", int, _Prefix | None]:
         """Logits [keep, vocabulary] of the last `keep` positions, tokens reused, and the prefix for the next call."""
         import torch
-        from transformers import DynamicCache
 
         reused = min(common(prefix.ids, ids), len(ids) - keep) if prefix else 0
-        cache = prefix.cache if prefix and reused else DynamicCache(config=self.model.config)
+        cache = prefix.cache if prefix and reused else self._new_cache()
         if prefix and reused and reused < len(prefix.ids):
             cache.crop(reused - len(prefix.ids))  # a negative number removes so many
         shared = common(ids, following)
@@ -269,6 +268,14 @@ class HFScorer:
             logits_to_keep=keep,
         )
         return output.logits[0], reused, _Prefix(ids, cache) if shared else None
+
+    def _new_cache(self) -> "DynamicCache":
+        """Of full length in every layer where the model slides a window: a cache that forgets cannot be cut back. What
+        a layer may see is the mask's business."""
+        from transformers import DynamicCache
+
+        slides = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        return DynamicCache() if slides else DynamicCache(config=self.model.config)
 
 
 def scored(nlls: "Tensor", request: ScoreRequest, usage: Usage) -> Scored | BackendError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from statistics import fmean
 
 import pytest
 import torch
@@ -227,3 +228,29 @@ def test_a_prompt_that_leaves_no_room_fails_alone(generator):
     assert len(fine[0]) == 1
     assert isinstance(long, BackendError)
     assert "leaves no room" in str(long)
+
+
+def test_a_model_that_slides_a_window_is_scored_as_by_plain_forwards(tiny_model, tmp_path):
+    """Texts that share more than the window holds: a cache that forgets could not be cut back."""
+    from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, sliding_window=8, layer_types=["sliding_attention", "full_attention"],
+        initializer_range=0.5,
+    )  # fmt: skip
+    Gemma3ForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    scorer = HFScorer(HFBackendConfig(model=ModelConfig(path=str(tmp_path), dtype="float32")))
+    shared = tuple(n % 90 + 5 for n in range(30))
+    texts = [shared + tail for tail in ((7, 8, 9, 10, 11, 12), (7, 8, 20, 21, 22), (40, 41, 42, 43))]
+    requests = [ScoreRequest(ids, 31, len(ids)) for ids in texts]
+    found = asyncio.run(scorer.score(requests))
+    for one, request in zip(found, requests, strict=True):
+        with torch.no_grad():
+            logits = scorer.model(torch.tensor([request.ids])).logits[0].log_softmax(-1)
+        wanted = -fmean(logits[n - 1, request.ids[n]].item() for n in range(31, len(request.ids)))
+        assert one.score.nll == pytest.approx(wanted, abs=1e-5)
+    assert sum(one.usage.reused_tokens for one in found) > 0
