@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from omegaconf import OmegaConf
 
 from reer.backend.models import load_tokenizer, locate, prompt_ids, resolve_dtype
-from reer.backend.server.dialects import UNREADABLE, numbers
+from reer.backend.server.dialects import UNREADABLE, NoNumber, numbers
 from reer.backend.server.trial import PROBE, TOLERANCE, disagreement, try_long
 from reer.config import ModelConfig, VLLMBackendConfig
 from reer.errors import BackendError, ModelError
@@ -110,13 +110,17 @@ class Engine:
         Raises:
             BackendError: vLLM gave none, or something that is no number.
         """
-        output = await (self._alone(ids, start) if self.scores_alone else self._with_the_prompts(ids, start))
-        if len(output) != len(ids) - start:
-            raise BackendError("vLLM gave no log-probability for every token")
         try:
-            return numbers(output)
-        except UNREADABLE as error:
+            found = numbers(
+                await (self._alone(ids, start) if self.scores_alone else self._with_the_prompts(ids, start))
+            )
+        except NoNumber as error:
             raise BackendError(f"vLLM gave {error}") from error
+        except UNREADABLE as error:
+            raise BackendError("vLLM gave no log-probabilities of the given text") from error
+        if len(found) != len(ids) - start:
+            raise BackendError("vLLM gave no log-probability for every token")
+        return found
 
     async def _alone(self, ids: Sequence[int], start: int) -> list[float]:
         wanted: dict[str, Any] = {
@@ -216,7 +220,6 @@ def load_engine(config: VLLMBackendConfig) -> Engine:
     """The engine of a model; roles that name the same one, with equal arguments, share it.
 
     Raises:
-        ConfigError: an argument that is no plain value, list or dict.
         ModelError: vLLM is not installed, or cannot serve the model.
     """
     model, arguments = config.model, OmegaConf.to_container(OmegaConf.create(config.engine_args), resolve=True)
@@ -270,8 +273,10 @@ class VLLMScorer:
 
     def __init__(self, config: VLLMBackendConfig) -> None:
         self.tokenizer = load_tokenizer(config.model)
-        self.max_length = config.model.max_length
+        self.max_length = config.model.max_length - 1
+        """vLLM always writes one token more."""
         self._engine = load_engine(config)
+        self._engine.try_scoring()
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """See `types.Scorer`."""
@@ -287,8 +292,8 @@ class VLLMScorer:
         return await asyncio.gather(*(choose(prompt) for prompt in prompts))
 
     async def _score(self, request: ScoreRequest) -> Scored:
-        if request.end >= self.max_length:  # vLLM always writes one token more
-            raise BackendError(f"{request.end} tokens exceed model.max_length={self.max_length} less one")
+        if request.end > self.max_length:
+            raise BackendError(f"{request.end} tokens exceed model.max_length={self.max_length + 1} less one")
         started = time.perf_counter()
         logprobs = await self._engine.logprobs(request.ids[: request.end], request.start)
         usage = Usage(calls=1, scored_tokens=request.end, seconds=time.perf_counter() - started)

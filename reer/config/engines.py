@@ -72,7 +72,8 @@ class OpenAIBackendConfig(BackendConfig):
     tokenizer: str | None = None
     """Hub id or folder of the model's tokenizer; needed to score (servers: vLLM, SGLang)."""
     max_length: int = 16384
-    """Longest sequence scored, in tokens."""
+    """Longest sequence scored, in tokens, and the one that the server writes after it; less where the server takes
+    less."""
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,7 @@
 """A real vLLM, in process and as a server. `scripts/checks/vllm` sets both up and runs this file; elsewhere it skips.
 
-REER_VLLM_URL: a server of SmolLM2 under the name smol. In-process tests need vLLM in this environment.
+REER_VLLM_URL: a server of SmolLM2 under the name smol; for the test with "parser" in its name, of the model that
+`tests/thinking_model.py` makes, behind a reasoning parser. In-process tests need vLLM in this environment.
 """
 
 import asyncio
@@ -8,12 +9,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from thinking_model import ANSWER
 
 from reer.config import HFBackendConfig, ModelConfig, OpenAIBackendConfig, VLLMBackendConfig
+from reer.errors import BackendError, ModelError
 from reer.types import GenerateRequest, Message, ScoreRequest
 
 URL = os.environ.get("REER_VLLM_URL")
@@ -83,6 +87,23 @@ def test_the_engine_draws_the_same_for_the_same_seed(engine):
     assert a.text != b.text
 
 
+@in_process
+def test_an_engine_that_takes_old_numbers_from_its_prefix_cache_is_refused(engine, monkeypatch):
+    """vLLM passes its cache over when it is to give numbers. Made to read it, it gives what is left in its memory."""
+    from reer.backend import vllm
+
+    run = vllm.Engine.run
+
+    def reading(self, ids, **settings):
+        return run(self, ids, **settings | {"skip_reading_prefix_cache": False})
+
+    loaded = vllm.load_engine(engine)
+    monkeypatch.setattr(vllm.Engine, "run", reading)
+    monkeypatch.setattr(loaded, "_believed", False)
+    with pytest.raises(ModelError, match="engine_args.enable_prefix_caching=false"):
+        loaded.try_scoring()
+
+
 @served
 def test_the_server_scores_as_a_plain_forward(requests, plain):
     from reer.backend.server.scorer import ServerScorer
@@ -91,21 +112,52 @@ def test_the_server_scores_as_a_plain_forward(requests, plain):
 
 
 @served
+def test_the_server_takes_one_token_less_than_its_context():
+    from reer.backend.server.scorer import ServerScorer
+
+    scorer = ServerScorer(replace(server(), max_length=10**6))
+    longest = ScoreRequest(tuple(range(100, 101 + scorer.max_length)), 1, scorer.max_length)
+    [found] = asyncio.run(scorer.score([longest]))
+    assert found.score.tokens == scorer.max_length - 1
+    with pytest.raises(BackendError, match="leave no room"):
+        asyncio.run(scorer.score([replace(longest, end=longest.end + 1)]))
+
+
+def roles(*names):
+    """Overrides that let the server take these roles."""
+    return [word.format(name) for name in names for word in (
+        "backend@{0}=openai", "{0}.model_name=smol", f"{{0}}.base_url={URL}")]  # fmt: skip
+
+
+def run(module, *overrides):
+    done = subprocess.run([sys.executable, "-m", module, *overrides], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@served
 def test_a_small_synthesis_through_the_server_is_confirmed_by_plain_transformers(tmp_path):
-    role = "backend@{0}=openai {0}.model_name=smol {0}.base_url=" + str(URL)
-    overrides = [*role.format("generator").split(), *role.format("scorer").split(), "scorer.tokenizer=smollm2",
-                 "scorer.max_length=2048", "experiment=demo", "data.limit=2", "search.max_steps=1",
-                 f"run_dir={tmp_path}"]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "reer.synthesize", *overrides], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in (tmp_path / "trajectories.jsonl").read_text().splitlines()]
+    run("reer.synthesize", *roles("generator", "scorer"), "scorer.tokenizer=smollm2", "experiment=demo",
+        "data.limit=2", "search.max_steps=1", f"run_dir={tmp_path}")  # fmt: skip
+    rows = read(tmp_path / "trajectories.jsonl")
     assert len(rows) == 2
     assert all(row["scorer"]["model"] == "smol" for row in rows)
+    assert rows[0]["id"] in (tmp_path / "report.html").read_text(encoding="utf-8")
     check = Path(__file__).parents[2] / "scripts" / "checks" / "scores"
     done = subprocess.run([sys.executable, check, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@served
+def test_an_answer_of_a_model_that_thinks_behind_a_parser_is_well_formed(tmp_path):
+    run("eval.run", *roles("evaluate.backend"), "experiment=demo", "evaluate=base", "benchmark.limit=2",
+        "steps=[respond]", f"run_dir={tmp_path}")  # fmt: skip
+    rows = read(tmp_path / "answers.jsonl")
+    assert len(rows) == 2
+    assert all(row["well_formed"] and row["answer"] == ANSWER for row in rows)
 
 
 @served

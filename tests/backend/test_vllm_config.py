@@ -27,7 +27,9 @@ def engines(monkeypatch):
 
 
 def config(**arguments):
-    return VLLMBackendConfig(model=ModelConfig(path="some/model", max_length=100), engine_args=arguments)
+    return VLLMBackendConfig(
+        model=ModelConfig(path="some/model", dtype="float32", max_length=100), engine_args=arguments
+    )
 
 
 def plain(value):
@@ -54,7 +56,7 @@ def test_roles_with_equal_arguments_share_an_engine_in_whatever_order_they_stand
 
 def test_the_command_line_gives_dicts_and_lists(engines):
     given = ["+generator.engine_args.compilation_config={mode: 0}", "+generator.engine_args.middleware=[a,b]"]
-    overrides = ["backend@generator=vllm", "model.path=some/model", *given]
+    overrides = ["backend@generator=vllm", "model.path=some/model", "model.dtype=float32", *given]
     register()
     with initialize_config_module("reer.conf", version_base="1.3"):
         composed = compose("synthesize", overrides=overrides)
@@ -134,11 +136,11 @@ def test_two_models_that_vllm_cannot_hold_are_one_sentence(failing, error):
     vllm.load_engine(config())
     failing.error = error
     with pytest.raises(ModelError, match=r"^vLLM cannot serve other/model: .*gpu_memory_utilization=0\.45") as it:
-        vllm.load_engine(VLLMBackendConfig(model=ModelConfig(path="other/model")))
+        vllm.load_engine(VLLMBackendConfig(model=ModelConfig(path="other/model", dtype="float32")))
     assert "\n" not in str(it.value)
 
 
 def test_one_model_alone_is_not_told_of_a_share(failing):
     failing.error = ValueError("unknown argument\nfoo")
     with pytest.raises(ModelError, match=r"^vLLM cannot serve other/model: unknown argument foo$"):
-        vllm.load_engine(VLLMBackendConfig(model=ModelConfig(path="other/model")))
+        vllm.load_engine(VLLMBackendConfig(model=ModelConfig(path="other/model", dtype="float32")))

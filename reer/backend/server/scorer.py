@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reer.backend.models import load_tokenizer
 from reer.backend.server.dialects import UNREADABLE, VLLM, Dialect, NoNumber, SGLang
 from reer.backend.server.local import past_proxies
+from reer.backend.server.patience import say
 from reer.backend.server.told import client_arguments, told
 from reer.backend.server.trial import PROBE, TOLERANCE, disagreement, try_long
 from reer.backend.tokens.chat import ChatTokenizer
@@ -136,6 +137,7 @@ def find_dialect(
         if worst > TOLERANCE:
             faults.append(f"{dialect.name}: log-probabilities are {worst:.1f} nats off those of its own writing")
             continue
+        say(f"Trying whether the scores of {base} can be believed (about ten requests) ...")
         try:
             try_long(engine, encode, longest)
         except ModelError as error:

@@ -60,11 +60,12 @@ def test_nor_is_a_proxy_of_a_kind_that_the_client_cannot_take(server, config, re
 def test_any_other_server_is_asked_through_the_proxy(model, monkeypatch):
     seen = []
     with Server(model) as proxy:
-        proxy.answer = lambda path, body: (seen.append(path), (200, JSON, "{}"))[1]
+        told = (500, JSON, '{"error": {"message": "asked through the proxy"}}')
+        proxy.answer = lambda path, body: (seen.append(path), told)[1]
         thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
         thread.start()
         monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
-        with pytest.raises(BackendError):
+        with pytest.raises(BackendError, match="asked through the proxy"):
             ask("http://model.example/v1")
         proxy.shutdown()
         thread.join()
