@@ -156,9 +156,8 @@ def test_mistrals_complaint_has_another_form(plain):
     plain.instead = lambda body: refusal if "seed" in body else None
     generator = generator_of(plain)
     draw(generator, asking(3))
-    assert generator._abilities.left_out == {
-        "seed": "UnprocessableEntityError: Error code: 422 - extra_forbidden body seed Extra inputs are not permitted"
-    }
+    assert generator._abilities.left_out.keys() == {"seed"}
+    assert "Extra inputs are not permitted" in generator._abilities.left_out["seed"]
 
 
 def test_of_temperature_and_top_p_together_the_temperature_stays(plain):
