@@ -7,6 +7,7 @@ ReerError
 │   ├── ModelError       a model that cannot be found, loaded or used in that role
 │   ├── PromptError      a prompt file with a missing or unknown placeholder
 │   └── RunDirError      a run folder that cannot be written, is in use, or belongs to another config
+│       └── DiskFullError   there is no room left for what has to be written
 ├── ExampleError         this one example cannot be worked on: it is quarantined, the rest goes on
 │   └── LayoutError      its texts cannot be laid out as token ids
 └── BackendError         a request to a model failed: a state of that request, never a value
@@ -39,6 +40,10 @@ class PromptError(UserError):
 
 class RunDirError(UserError):
     """A run folder cannot be written, is in use by another process, or belongs to another config."""
+
+
+class DiskFullError(RunDirError):
+    """There is no room left on a disk for what has to be written; what was whole before still is."""
 
 
 class ExampleError(ReerError):

@@ -5,10 +5,12 @@ config of reer-sft ─▶ setup (how the model is held) ─▶ shape (counted, t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from reer.config import PlanningConfig
 from reer.errors import ConfigError
 from reer.run.launch import DONE, command
+from reer.run.space import free
 
 from .arguments.trainer import max_length
 from .planning.arithmetic import (
@@ -23,6 +25,7 @@ from .planning.arithmetic import (
     memory,
     training_flops,
 )
+from .planning.disk import disk, standing
 from .planning.remedies import remedies
 from .planning.setup import Reading, read
 
@@ -105,6 +108,7 @@ def table(reading: Reading, card: Card) -> Iterator[str]:
     yield from _head(reading)
     yield from _memory(reading, need, card)
     yield from _host(reading, need)
+    yield from _disk(reading)
     yield from _time(reading, card)
     yield from _assumptions(reading, card)
 
@@ -168,6 +172,26 @@ def _host(reading: Reading, need: Memory) -> Iterator[str]:
     for part, size in need.host.items():
         yield _line(part, size)
     yield _line("total", total) + (f"   of {room:g}: {_verdict(total, room)}" if room else "")
+
+
+def _disk(reading: Reading) -> Iterator[str]:
+    run_dir = Path(reading.config.run_dir)
+    need = disk(reading.parameters, reading.setup, standing(reading.args, reading.steps),
+                merge=reading.config.peft.merge)  # fmt: skip
+    yield f"\ndisk of {run_dir.parent} in GB, at the most that stands there at the same time"
+    yield _line("one checkpoint: weights", need.weights)
+    yield _line("one checkpoint: optimiser states", need.states)
+    yield _line(f"{need.checkpoints} checkpoints at once", need.checkpoints * need.checkpoint) + _kept(reading)
+    yield _line("model/", need.model)
+    room = free(run_dir) / GB
+    yield _line("total", need.total) + f"   of {room:.1f} free here: {_verdict(need.total, room)}"
+
+
+def _kept(reading: Reading) -> str:
+    limit, best = reading.args.save_total_limit, reading.args.load_best_model_at_end
+    if limit is None:
+        return "   all are kept (trainer.args.save_total_limit)"
+    return f"   save_total_limit={limit}{', the best among them' if best else ''}, and the one being written"
 
 
 def _time(reading: Reading, card: Card) -> Iterator[str]:

@@ -28,6 +28,7 @@ from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load,
 from reer.errors import RunDirError, UserError
 from reer.run.overrides import as_typed
 from reer.run.points import place
+from reer.run.space import room_on
 from reer.run.tracking import check_tracking
 from reer.run.written import refuse_numbers
 
@@ -94,7 +95,8 @@ def _job(config: DictConfig, view: type[C], run: Callable[[C], int], fixed: Coll
             print(f"point         {point}")
         loaded = load(config, view)
         check_tracking(loaded.tracking)
-        return run(loaded)
+        with room_on(Path(loaded.run_dir)):
+            return run(loaded)
     except UserError as error:
         return _complain(stage, f"at {point}: {error}" if point else str(error))
 

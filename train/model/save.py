@@ -113,6 +113,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
     """A place to write a folder in; it takes the folder's place when all is written."""
     made = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(made, ignore_errors=True)
-    yield made
-    shutil.rmtree(folder, ignore_errors=True)
-    made.replace(folder)
+    try:
+        yield made
+        shutil.rmtree(folder, ignore_errors=True)
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)  # half a folder only takes room

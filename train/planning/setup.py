@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
 
-from reer.config import DeepSpeedConfig, LaunchConfig, PlanningConfig
+from reer.config import DeepSpeedConfig, LaunchConfig, PlanningConfig, SftConfig
 from reer.errors import ConfigError, ModelError
 from reer.layout import Encoded, Layout
 from reer.method.cost import TEMPLATE, tokens
@@ -112,7 +112,7 @@ def read(config: PlanningConfig, data: Data | None = None) -> Reading:
         shape=found,
         parameters=shape.count(found, adapter_arguments(config.peft)),
         kept=_kept(config, args, dtype, found, data),
-        setup=_setup(config, args, dtype, found.get_text_config().hidden_size),
+        setup=held(config, args, dtype, found.get_text_config().hidden_size),
         data=data,
     )
 
@@ -137,7 +137,12 @@ def _arguments(config: PlanningConfig, amount: Amount) -> "SFTConfig":
     return args
 
 
-def _setup(config: PlanningConfig, args: "SFTConfig", dtype: str, hidden: int) -> Setup:
+def held(config: SftConfig, args: "SFTConfig", dtype: str, hidden: int) -> Setup:
+    """How a model is held, as far as memory goes; `hidden` is its width.
+
+    Raises:
+        ConfigError: an optimiser of unknown size.
+    """
     given = config.deepspeed.config
     zero: dict[str, Any] = (given or {}).get("zero_optimization", {})
     stage = None if given is None else int(zero.get("stage", 0))

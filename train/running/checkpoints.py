@@ -47,6 +47,14 @@ def facts(checkpoint: Path) -> dict[str, Any]:
     return found
 
 
+def drop_unfinished(folder: Path) -> Path | None:
+    """Remove checkpoints that were not written to their end, which only take room; tells the newest whole one."""
+    for path in folder.glob("checkpoint-*"):
+        if not is_complete(path):
+            shutil.rmtree(path, ignore_errors=True)
+    return newest(folder)
+
+
 def refuse_other_batch(checkpoint: Path, rows_per_step: int) -> None:
     """A run continues with the batch it began with: its steps would count other examples.
 

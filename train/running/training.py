@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from reer.config import SftConfig, one_line
 from reer.errors import ConfigError, ModelError, RunDirError
+from reer.run.space import room_on
 
 from ..arguments.adapters import adapter_arguments
 from ..arguments.processes import is_main, launched
@@ -41,6 +42,7 @@ def train(config: SftConfig, work: Work, opened: "Callable[[], Tracker]") -> Non
     Raises:
         ConfigError: trl, peft or DeepSpeed refuses the settings, or packed examples see each other.
         RunDirError: the folder's checkpoint was made with another batch, or it cannot be written.
+        DiskFullError: there is no room left for a checkpoint or the weights.
         ModelError: the memory does not suffice.
     """
     import torch
@@ -70,9 +72,10 @@ def train(config: SftConfig, work: Work, opened: "Callable[[], Tracker]") -> Non
     if left.get("last"):
         trainer.add_callback(NoMoreSteps(trainer))
     trainer.add_callback(MetricsLog(run_dir / "metrics.jsonl", opened()))
-    with runnable(config):
+    with room_on(run_dir), runnable(config):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    save_trained(trainer, run_dir / trained_folder(config), work.dtype)
+    with room_on(run_dir):
+        save_trained(trainer, run_dir / trained_folder(config), work.dtype)
     if is_main():
         write_training(run_dir, trainer, facts, time.monotonic() - started)
     trainer.accelerator.free_memory()
