@@ -6,7 +6,7 @@ With several processes this one freezes the config and starts the others (`proce
 and after is done once, here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from reer.errors import DiskFullError
 from reer.run.day import dated
 from reer.run.launch import DONE, command, exclusive, open_run_dir, refuse_other_settings
 from reer.run.space import room_on
-from reer.run.tracking import NoTracker
+from reer.run.tracking import NoTracker, Tracker
 
 from .arguments.adapters import adapter_arguments
 from .arguments.processes import check, is_main, launched, needs_start, start
@@ -48,7 +48,6 @@ def run(config: SftConfig) -> int:
         refuse_other_data(run_dir, Path(config.data.trajectories))
         if is_finished(run_dir):
             return _told(run_dir)
-    from .model import check_saving
     from .planning.disk import check_room
     from .running.training import train
 
@@ -64,19 +63,28 @@ def run(config: SftConfig) -> int:
     with exclusive(run_dir), goes_on(run_dir):
         open_run_dir(config, begun=begun(run_dir))
         write_inputs(config, run_dir, work.prepared, work.dtype)
-        if not is_trained(run_dir):
-            check_saving(config.model, work.layout.tokenizer)  # type: ignore[arg-type]
         opened = cache(partial(tracker_of, config))  # one run of the tracker, from the first step to the summary
         if is_trained(run_dir):
             tell(run_dir, opened())
-        elif needs_start(config):
-            trainer_arguments(config, work.dtype, work.amount)  # mistakes are told before anything is started
-            with followed(run_dir, opened()):
-                start(run_dir / "config.yaml", config.launch.processes, on_cpu=on_cpu(config))
         else:
-            train(config, work, opened)
+            _train(config, work, opened)
         finish(config, work, opened())
     return _told(run_dir)
+
+
+def _train(config: SftConfig, work: Work, opened: Callable[[], Tracker]) -> None:
+    """In this process, or in those that are started here."""
+    from .model import check_saving
+    from .running.training import train
+
+    run_dir = Path(config.run_dir)
+    check_saving(config.model, work.layout.tokenizer)  # type: ignore[arg-type]
+    if not needs_start(config):
+        train(config, work, opened)
+        return
+    trainer_arguments(config, work.dtype, work.amount)  # mistakes are told before anything is started
+    with followed(run_dir, opened()):
+        start(run_dir / "config.yaml", config.launch.processes, on_cpu=on_cpu(config))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -55,6 +56,7 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
     def main() -> NoReturn:
         codes: list[int] = []
         register()
+        _quiet()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us: Hydra's own report is a page long
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -99,6 +101,12 @@ def _job(config: DictConfig, view: type[C], run: Callable[[C], int], fixed: Coll
             return run(loaded)
     except UserError as error:
         return _complain(stage, f"at {point}: {error}" if point else str(error))
+
+
+def _quiet() -> None:
+    """Notices no user can act on: Hydra 1.3 calls omegaconf 2.4 by names that are to go."""
+    warnings.filterwarnings("ignore", r"register_new_resolver\(\) is deprecated", UserWarning)
+    warnings.filterwarnings("ignore", "Implicit conversion from Version to str", FutureWarning)
 
 
 def open_run_dir(config: RunConfig, *, begun: bool = True, free: Collection[str] = ()) -> Path:

@@ -20,6 +20,7 @@ from reer.backend.models import locate
 from reer.config import ModelConfig
 from reer.errors import ConfigError, ModelError
 
+from ..model.tied import untie_for
 from .arithmetic import Kept, Parameters
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def skeleton(config: "PretrainedConfig", adapter: "LoraConfig | None", dtype: st
     """The model on the meta device, with its adapters: shapes without storage.
 
     Raises:
-        ConfigError: the model has no such LoRA target.
+        ConfigError: the model has no such LoRA target, or an adapter on a tied matrix cannot be trained or merged.
     """
     import torch
     from peft import get_peft_model
@@ -72,6 +73,7 @@ def skeleton(config: "PretrainedConfig", adapter: "LoraConfig | None", dtype: st
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
         if adapter is None:
             return model
+        untie_for(model, adapter)
         try:
             return get_peft_model(model, copy.deepcopy(adapter))
         except ValueError as error:
@@ -89,16 +91,17 @@ def count(config: "PretrainedConfig", adapter: "LoraConfig | None") -> Parameter
     own = [sum(p.numel() for p in module.parameters(recurse=False)) for module in base.modules()]
     text = config.get_text_config()
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    trainable = sum(p.numel() for p in whole.parameters() if p.requires_grad)
     return Parameters(
-        total=sum(p.numel() for p in base.parameters()),
-        trainable=sum(p.numel() for p in whole.parameters() if p.requires_grad),
+        total=sum(p.numel() for p in whole.parameters()) - (trainable if adapter else 0),  # untied, there are more
+        trainable=trainable,
         layers=text.num_hidden_layers,
         matrices=sum(linear),
         head=head.numel(),
         largest=max(own),
         attention=text.num_attention_heads * width,
         hidden=text.hidden_size,
-        trains_head=adapter is None,
+        trains_head=whole.get_output_embeddings().weight.requires_grad,
     )
 
 

@@ -168,3 +168,14 @@ def test_trls_loss_takes_so_many_bytes_a_logit_where_there_is_no_triton() -> Non
             found[0].sum().backward()
     weight = 4 * hidden * vocabulary
     assert (storages.peak - weight) / (tokens * vocabulary) == pytest.approx(4 + WITHOUT_TRITON, rel=0.03)
+
+
+def test_an_adapter_that_unties_makes_one_matrix_more(tiny_model: Path) -> None:
+    """The embedding of the tiny model is its output layer too."""
+    config = shape.find_config(ModelConfig(path=str(tiny_model)))
+    linear, head = (
+        shape.count(config, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", modules_to_save=saved))
+        for saved in (None, ["lm_head"])
+    )
+    assert head.total - linear.total == head.trainable - linear.trainable == linear.head
+    assert (linear.trains_head, head.trains_head) == (False, True)

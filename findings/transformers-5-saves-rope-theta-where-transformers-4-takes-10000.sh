@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# A config that transformers 5 saves keeps its rope_theta in rope_parameters only. transformers 4 reads the folder
+# without a word and takes its default of 10,000: the same weights are another model there. Exits 1 if that changes.
+set -euo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for version in 5.23.0 4.57.6; do
+  python3 -m venv "$work/$version"
+  "$work/$version/bin/pip" install --quiet --disable-pip-version-check "transformers==$version"
+done
+"$work/5.23.0/bin/python" - "$work/model" <<'PYTHON' 2>/dev/null
+import sys, transformers
+transformers.LlamaConfig(rope_theta=500000.0).save_pretrained(sys.argv[1])
+print("transformers", transformers.__version__, "saves rope_theta", 500000.0)
+PYTHON
+grep -A3 rope "$work/model/config.json"
+"$work/4.57.6/bin/python" - "$work/model" <<'PYTHON' 2>"$work/said"
+import sys, transformers
+found = transformers.AutoConfig.from_pretrained(sys.argv[1]).rope_theta
+print("transformers", transformers.__version__, "reads rope_theta", found)
+sys.exit(found != 10000.0)
+PYTHON
+echo "said meanwhile: $(grep -i rope "$work/said" || echo nothing)"
