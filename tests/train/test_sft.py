@@ -285,7 +285,7 @@ def test_wrong_adapters_are_one_sentence(make_config: Make, tmp_path: Path, peft
 def test_no_gpu_or_no_data_or_no_folder_is_one_sentence(make_config: Make, tmp_path: Path) -> None:
     config = make_config()
     config.data.trajectories = str(tmp_path / "nothing.jsonl")
-    with pytest.raises(DataError, match="nothing.jsonl does not exist"):
+    with pytest.raises(DataError, match="nothing.jsonl: no such file: run reer-synthesize first"):
         run(config)
     config = make_config()
     config.run_dir = "/dev/null/run"
