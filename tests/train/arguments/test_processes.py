@@ -110,7 +110,9 @@ def test_a_failure_nobody_foresaw_is_told_as_such() -> None:
 
 def test_a_process_ends_with_its_parent(tmp_path: Path) -> None:
     """A parent that starts a child and dies without a word; the child would sleep for an hour."""
-    child = "import os, time; from train import processes; processes.POLL = 0.05; processes.end_with_parent(); "
+    child = (
+        "import os, time; from train.arguments import processes; processes.POLL = 0.05; processes.end_with_parent(); "
+    )
     child += f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
     parent = f"import os, pathlib, subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}])\n"
     parent += f"while not pathlib.Path({str(tmp_path / 'pid')!r}).exists(): time.sleep(0.01)\nos._exit(1)"
