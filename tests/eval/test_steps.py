@@ -192,7 +192,7 @@ def test_a_judge_without_its_key_is_noticed_before_the_first_answer(tmp_path: Pa
         (["steps=[summarise]"], "holds no answer to any of the 8 prompts that are asked: take steps=[respond] first"),
         (["judge=openai", "judge.temperature=-3"], "judge.temperature=-3.0: cannot be negative"),
         (["judge=openai", "judge.max_calls=0"], "judge.max_calls=0: has to be at least 1"),
-        (["answers=absent.jsonl"], "answers=absent.jsonl cannot be read"),
+        (["answers=absent.jsonl"], "answers=absent.jsonl: no such file"),
         (["judge=openai", "judge.max_cost=1"], "max_cost of openai:fake needs its price"),
         (["benchmark=hellobench", "benchmark.path=absent"], "absent: no such file or folder"),
         (["benchmark.rubric=absent.yaml"], "absent.yaml: cannot be read"),
