@@ -17,7 +17,7 @@ from reer.backend import build_generator, build_scorer, describe, prepare, serve
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
 from reer.files.export import export, mark_pending, rows_of
-from reer.files.pairs import Notes, path_of, read_pairs
+from reer.files.pairs import Notes, path_of, read_pairs, rows_in_words
 from reer.files.rows import files_of
 from reer.files.survey import Survey, former_texts, survey, unfinished
 from reer.layout import build_layout
@@ -127,7 +127,7 @@ def say_borrowed(found: Survey, config: SynthesizeConfig) -> None:
     """Name the languages that have no prompts of their own."""
     for language, n in sorted(found.languages.items()):
         if spoken(language) != language and "/" not in config.prompts.set:
-            print(f"{n:,} pairs are in {language!r}: there are no prompts in it, so those in English are used")
+            print(f"language      {language!r} ({rows_in_words(n)}) has no prompts: those in English are used")
 
 
 def prompt_hashes(languages: Sequence[str], prompts: Callable[[str], PromptSet]) -> dict[str, str]:

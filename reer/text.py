@@ -3,13 +3,18 @@
 Knows nothing but the standard library.
 """
 
+import functools
 import hashlib
 import json
 import re
 import unicodedata
+from json.encoder import encode_basestring
 
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
 _HAS_CJK = re.compile(_CJK)
+_CJK_RUN = re.compile(f"{_CJK}+")
+_MAY_BE_CJK = re.compile("[\u2e80-\U0003ffff]")
+"""What is Chinese or Japanese, or may be once it is normalised."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _WORD_OR_CJK = re.compile(rf"{_CJK}|(?:(?!{_CJK})[^\W_])+(?:'(?:(?!{_CJK})[^\W_])+)*")  # three times slower
 
@@ -26,10 +31,15 @@ def is_cjk(word: str) -> bool:
 
 def language_of(text: str) -> str:
     """zh where most of the text is Chinese characters, else en."""
-    if text.isascii() or not _HAS_CJK.search(text):
+    if text.isascii() or not _MAY_BE_CJK.search(text):
         return "en"
-    found = words(text)
-    return "zh" if found and sum(map(is_cjk, found)) > len(found) / 2 else "en"
+    runs = _CJK_RUN.findall(text)
+    characters = len("".join(runs))
+    if 2 * characters > len(text):  # a word needs a character at least
+        return "zh"
+    others = words(_CJK_RUN.sub(" ", text))
+    odd = sum(map(is_cjk, others))  # written in a compatible form
+    return "zh" if characters + odd > len(others) - odd else "en"
 
 
 def encodable(text: str) -> str:
@@ -37,9 +47,17 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
+
 def digest(*parts: object) -> str:
     """A content hash of JSON-able parts."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_encode(parts).encode()).hexdigest()
+
+
+def digest_of_texts(*texts: str) -> str:
+    """The `digest` of texts alone, in half the time."""
+    return hashlib.sha256(f"[{', '.join(map(encode_basestring, texts))}]".encode()).hexdigest()
 
 
 def seed_of(*parts: object) -> int:
@@ -63,6 +81,7 @@ LANGUAGES = {
 _CODES = {name: code for code, names in LANGUAGES.items() for name in (code, *names.split())}
 
 
+@functools.cache
 def language_code(name: str) -> str | None:
     """The two-letter code of a language named `English`, `EN`, `en-US`, `zh_Hans`, `cmn` or 中文; None: not known."""
     plain = unicodedata.normalize("NFKC", name).strip().lower()

@@ -52,6 +52,9 @@ def run(config: SftConfig) -> int:
     from .running.training import train
 
     work = read(config)
+    if is_main():
+        for line in work.prepared.notes.told(config.data.trajectories, "rows"):
+            print(line)
     if looks:
         return audit(config, work) if config.audit else estimate(config, work)
     if not is_main():  # one of several that torchrun or accelerate has started: the first one does the rest

@@ -3,13 +3,13 @@
 Knows the contract of answers and how a reply is taken apart; knows no model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reer.errors import DataError
-from reer.files.columns import NOT_UNICODE, THINKING, not_unicode, text_of
+from reer.files.chats import THINKING, absent, text_of
 from reer.files.outputs import loops, word_count
 from reer.files.pairs import Quarantined
 from reer.files.rows import BadRow, read_rows
@@ -45,6 +45,7 @@ def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -
             another query.
     """
     asked = {item.id: item for item in benchmark.items}
+    texts = {item.prompt.strip(): item.id for item in benchmark.items}
     seen: dict[str, int] = {}
     given = Given(path)
     for found in _rows(path):
@@ -55,7 +56,7 @@ def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -
         except BadRow as error:
             given.quarantined.append(Quarantined(found.file, found.number, str(error), found.text))
             continue
-        id_ = _id(row, benchmark, where)
+        id_ = _id(row, benchmark, texts, where)
         if id_ is None:
             continue
         if id_ in seen:
@@ -63,7 +64,7 @@ def read_answers(path: Path, benchmark: Benchmark, parser: Layout, label: str) -
         seen[id_] = found.number
         if id_ not in asked:
             continue
-        if row.get("prompt", asked[id_].prompt) != asked[id_].prompt:
+        if str(row.get("prompt", asked[id_].prompt)).strip() != asked[id_].prompt.strip():
             raise DataError(f"{where}: the answer to {id_!r} is to another prompt than the benchmark's")
         named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": asked[id_].prompt}
         given.answers.append(named | _answer(row, text, parser))
@@ -104,29 +105,29 @@ def _checked(value: Any) -> Row:
         raise value
     if not isinstance(value, dict):
         raise BadRow("not a JSON object")
-    if not_unicode(value):
-        raise BadRow(NOT_UNICODE)
-    return {key: part for key, part in value.items() if part is not None}
+    row = {key: part for key, part in value.items() if part is not None and part == part}
+    if filled := [name for name in TEXTS if not absent(row.get(name))]:  # what is empty hides nothing either
+        return {key: part for key, part in row.items() if key not in TEXTS or key in filled}
+    return row
 
 
-def _id(row: Row, benchmark: Benchmark, where: str) -> str | None:
+def _id(row: Row, benchmark: Benchmark, texts: Mapping[str, str], where: str) -> str | None:
     """Which prompt a row answers: by `id`, by `index` (WritingBench's script), else by the prompt's own text
     (LongBench-Write's); None: a prompt that may be one of those beyond the limit.
 
     Raises:
         DataError: none of the benchmark's.
     """
-    named = row.get("id", row.get("index"))
+    named = next((row[name] for name in ("id", "index") if not absent(row.get(name))), None)
     if named is None:
-        texts = {item.prompt: item.id for item in benchmark.items}
-        if row.get("prompt", row.get("query")) not in texts:
-            if "prompt" in row and len(benchmark.items) < len(benchmark.known):
-                return None
+        prompt = str(row.get("prompt", row.get("query"))).strip()
+        if prompt not in texts and not ("prompt" in row and len(benchmark.items) < len(benchmark.known)):
             raise DataError(f"{where}: it has no 'id' or 'index', and its prompt is none of those that are asked")
-        return texts[str(row.get("prompt", row.get("query")))]
-    if str(named) not in benchmark.known:
-        raise DataError(f"{where}: the id {str(named)!r} is none of the {len(benchmark.known)} of {benchmark.name}")
-    return str(named)
+        return texts.get(prompt)
+    identity = str(int(named)) if isinstance(named, float) and named.is_integer() else str(named)  # pandas: 4 is 4.0
+    if identity not in benchmark.known:
+        raise DataError(f"{where}: the id {identity!r} is none of the {len(benchmark.known)} of {benchmark.name}")
+    return identity
 
 
 def _text(row: Row) -> str:

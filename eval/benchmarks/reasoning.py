@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reer.config import BenchmarkConfig
 from reer.files.pairs import read_pairs
+from reer.files.rows import files_of
 from reer.run.manifest import sha256
 from reer.types import Example
 
@@ -96,7 +97,8 @@ def load(config: BenchmarkConfig) -> Benchmark:
     pairs = read_pairs(path, default=SHIPPED)
     rubric = read_rubric(Path(config.rubric)) if config.rubric else RUBRIC
     items = [_item(example, rubric) for example in pairs.examples]
-    source = Source(version="shipped" if path is None else "own", files={pairs.path.name: sha256(pairs.path)})
+    files = {file.name if file == pairs.path else str(file): sha256(file) for file in files_of(pairs.path)}
+    source = Source(version="shipped" if path is None else "own", files=files)
     scores = [rubric.points(score) for criterion in rubric.criteria for score in criterion.scale]
     bounds = min(scores), max(scores)
     return make_benchmark(config, items, source, bounds, pairs.quarantined, facet="domain")

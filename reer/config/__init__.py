@@ -6,7 +6,7 @@ each stage reads only the keys of its own view of it (`SynthesizeConfig`, `SftCo
 once.
 """
 
-from reer.config.data import DataConfig, LayoutConfig
+from reer.config.data import ColumnsConfig, DataConfig, LayoutConfig
 from reer.config.engines import (
     BACKENDS,
     BackendConfig,
@@ -60,6 +60,7 @@ __all__ = [
     "BACKENDS",
     "BackendConfig",
     "BenchmarkConfig",
+    "ColumnsConfig",
     "DataConfig",
     "DeepSpeedConfig",
     "EchoConfig",

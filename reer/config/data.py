@@ -4,15 +4,35 @@ from dataclasses import dataclass, field
 
 
 @dataclass(kw_only=True)
+class ColumnsConfig:
+    """Which column holds a part of a row, where it has a name that is in no table; null: by the tables."""
+
+    query: str | None = None
+    """What is asked: a text, or the turns of a chat that end with a user turn."""
+    answer: str | None = None
+    context: str | None = None
+    """What the query is about: put behind it, with an empty line between."""
+    messages: str | None = None
+    """A whole chat, whose last turn is the answer."""
+    history: str | None = None
+    """The turns before the query."""
+    system: str | None = None
+    thinking: str | None = None
+    id: str | None = None
+    language: str | None = None
+    domain: str | None = None
+    source: str | None = None
+    licence: str | None = None
+
+
+@dataclass(kw_only=True)
 class DataConfig:
     """Where a stage's examples come from."""
 
     path: str | None = "???"
     """Pairs to search: a file, a folder or a pattern (JSONL, JSON, CSV, TSV, Parquet, Arrow; also .gz and .zst); null:
     the 24 pairs shipped with the package."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Part of a row (query, answer, history, thinking, id, language, domain, source, licence) -> the column that
-    holds it, where that has a name of its own."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     turns: str = "all"
     """Of conversations: all (everything before the answer is the prompt) or last (the last user turn alone)."""
     limit: int | None = None

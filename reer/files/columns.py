@@ -1,65 +1,102 @@
 """Which column is what: one table for pairs, for training rows and for answers, whatever a data set calls them.
 
-Our own names win. A column that is null or empty is absent. Two different texts for one part of a row are a reason to
-set it aside, for nobody can tell which was meant. What no part is made of rides along.
+Names that the user gave win, then our own. A column that is null or empty is absent. Two different texts for one part
+of a row are a reason to set it aside, for nobody can tell which was meant. What no part is made of rides along.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from reer.files.rows import BadRow
+from reer.config import ColumnsConfig
+from reer.errors import DataError
+from reer.files.chats import THINKING, Turn, absent, is_chat, may_be_chat, said, split_block, text_of, turns_of
+from reer.files.json_rows import BadRow
 from reer.types import Message
 
-QUERIES = ("question", "prompt", "input")
-ANSWERS = ("solution", "completion", "response", "output", "story")
+QUERIES = ("query", "question", "prompt", "input")
+ANSWERS = ("answer", "solution", "completion", "response", "output", "story")
 CHATS = ("messages", "conversations", "conversation", "chat")
 MORE = ("input", "context")
 """What an `instruction` is about, in Alpaca's and Dolly's form."""
 SYSTEMS = ("system", "system_prompt")
-THINKING = ("thinking", "reasoning_content", "reasoning")
-ROLES = {
-    "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
-    "system": "system", "developer": "system",
-}  # fmt: skip
-NOT_UNICODE = "half of a surrogate pair: it holds text that is no Unicode"
-PARTS = ("query", "answer", "history", "thinking", "id", "language", "domain", "source", "licence")
-"""What `data.columns` can name a column for."""
-TEXT_PARTS = ("text", "input_text", "output_text")
-_ALIASES = {"license": "licence", "lang": "language"}
-_BLOCK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
-_OPENED = re.compile(r"\s*<think>")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+ABOUT = ("id", "language", "domain", "source", "licence")
+"""Parts that are no text of the conversation."""
+_OTHER_NAMES = {"license": "licence", "lang": "language"}
+_REQUIRED = ("query", "answer", "messages")
+_BEFORE = frozenset((*SYSTEMS, "history"))
+_TEXTS = frozenset((*QUERIES, *ANSWERS))
+_KNOWN = _TEXTS.union((*CHATS, *MORE, *SYSTEMS, *THINKING, "instruction", "history"))
 
 
 @dataclass(slots=True)
 class Parts:
     """A row taken apart."""
 
+    row: Mapping[str, Any]
+    there: dict[str, Any]
+    """What it holds and is not empty; what the user named a column for, under the name of that part."""
+    columns: Mapping[str, str]
     query: str = ""
     answer: str = ""
     history: tuple[Message, ...] = ()
     thinking: str | None = None
     used: dict[str, str] = field(default_factory=dict)
-    """Part -> the column or columns it was made of."""
-    named: dict[str, Any] = field(default_factory=dict)
-    """id, language, domain, source, licence, as they stand in the row."""
+    """Part -> the column or columns it was made of, as the row calls them."""
     extra: dict[str, Any] = field(default_factory=dict)
+    thought_before: bool = False
+    """Whether earlier replies showed their thinking, which is left out."""
+    taken: set[str] = field(default_factory=set)
 
-    def told(self) -> str:
-        """What was taken for what, as one line."""
-        return ", ".join(f"{columns} -> {part}" for part, columns in self.used.items())
+    def use(self, part: str, *names: str) -> None:
+        """Note which columns a part is made of."""
+        self.used[part] = "+".join([self.columns.get(name, name) for name in names] if self.columns else names)
+        self.taken.update(names)
+
+    def found(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that the row has something under."""
+        return [name for name in names if name in self.there]
+
+    def one(self, part: str, names: Sequence[str]) -> str | None:
+        """The one column of a part: our own name, or whichever it has.
+
+        Raises:
+            BadRow: there are two, and they differ.
+        """
+        if part in self.there or not (found := self.found(names)):
+            return part if part in self.there else None
+        for other in found[1:]:
+            if self.there[other] != self.there[found[0]]:
+                raise two_texts(found[0], other, part)
+        self.taken.update(found)
+        return found[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a chat."""
+def two_texts(one: str, other: str, part: str) -> BadRow:
+    return BadRow(f"'{one}' and '{other}' are two different texts for the {part}")
 
-    role: str
-    text: str
-    thinking: str | None = None
+
+class Named:
+    """The columns that the user named, and whether there are any such."""
+
+    def __init__(self, columns: ColumnsConfig) -> None:
+        self.columns: dict[str, str] = {part: name for part, name in asdict(columns).items() if name is not None}
+        self.unseen = set(self.columns.values())
+        self.there: dict[str, None] = {}
+
+    def look(self, row: Any) -> None:
+        """Note which columns a row has."""
+        if self.unseen and isinstance(row, dict):
+            self.unseen -= row.keys()
+            self.there |= dict.fromkeys(row)
+
+    def refuse_unseen(self, path: Path) -> None:
+        """Raises: DataError: no row had a column of that name."""
+        for part, name in self.columns.items():
+            if name in self.unseen and self.there:
+                there = ", ".join(self.there)
+                raise DataError(f"data.columns.{part}={name}: no row of {path} has that column (there are: {there})")
 
 
 def take_apart(row: Any, columns: Mapping[str, str] | None = None) -> Parts:
@@ -68,216 +105,213 @@ def take_apart(row: Any, columns: Mapping[str, str] | None = None) -> Parts:
     Raises:
         BadRow: it is no object, lacks a part, holds two texts for one, or what is no text.
     """
-    if isinstance(row, BadRow):
-        raise row
-    if not isinstance(row, Mapping):
-        raise BadRow("not a JSON object")
-    if not_unicode(row):
-        raise BadRow(NOT_UNICODE)
-    row = {str(key): value for key, value in row.items()}
-    parts = Parts(named=_named(row, columns or {}))
-    row = _renamed(row, columns) if columns else row
-    turns = _chat(row, parts)
+    if not isinstance(row, dict):
+        raise row if isinstance(row, BadRow) else BadRow("not a JSON object")
+    parts = Parts(row, _there(row, columns or {}), columns or {})
+    turns = _conversation(parts)
     if turns is None:
-        _from_columns(row, parts)
-    else:
-        _from_turns(turns, row, parts)
-    _split_thinking(row, parts)
-    parts.extra = _extra(row, parts)
+        turns = _of_columns(parts)
+    elif [turn.role for turn in turns[-2:]] != ["user", "assistant"]:
+        raise BadRow(f"'{parts.used['conversation']}' {_end(turns)}")
+    parts.query = turns[-2].text
+    before = turns[:-2] if parts.there.keys().isdisjoint(_BEFORE) else [*_before(parts, turns[:-2]), *turns[:-2]]
+    if before:
+        parts.history, parts.thought_before = said(before)
+    _think(parts, turns[-1])
+    for part in columns or ():
+        if part in ABOUT and part in parts.there:
+            parts.use(part, part)
+    parts.extra = _extra(parts)
     return parts
 
 
-def not_unicode(row: Mapping[Any, Any]) -> bool:
-    """Whether a row holds half of a surrogate pair, which JSON can name and no file can hold."""
-    return any(map(_broken, row.values())) or any(map(_broken, row))
+def _there(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    there = {name: value for name, value in row.items() if not absent(value)}
+    for other, name in _OTHER_NAMES.items():
+        if other in there:
+            there.setdefault(name, there[other])
+    if not columns:
+        return there
+    for part, name in columns.items():
+        if part in _REQUIRED and name not in there:
+            raise BadRow(f"column '{name}' is {'empty' if name in row else 'missing'} (there are: {', '.join(row)})")
+    kept = {name: value for name, value in there.items() if name not in columns and name not in columns.values()}
+    return kept | {part: there[name] for part, name in columns.items() if name in there}
 
 
-def _broken(value: Any) -> bool:
-    if isinstance(value, str):
-        return not value.isascii() and _SURROGATE.search(value) is not None
-    if isinstance(value, Mapping):
-        return not_unicode(value)
-    return isinstance(value, list) and any(map(_broken, value))
-
-
-def _renamed(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """The row with the named columns under our own names."""
-    if absent := [name for name in columns.values() if name not in row]:
-        raise BadRow(f"there is no column '{absent[0]}' (there are: {', '.join(row)})")
-    taken = set(columns.values())
-    kept = {key: value for key, value in row.items() if key not in taken and key not in columns}
-    return kept | {part: row[name] for part, name in columns.items()}
-
-
-def _named(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """What is no text of the conversation: id, language and where it comes from."""
-    plain = {_ALIASES.get(key, key): value for key, value in row.items() if not _absent(value)}
-    plain |= {part: row.get(name) for part, name in columns.items()}
-    return {key: plain.get(key) for key in PARTS[4:]}
-
-
-def _absent(value: Any) -> bool:
-    """Null, NaN, and what is empty."""
-    return value is None or value != value or (isinstance(value, str | list) and not value)
-
-
-def _there(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [name for name in names if name in row and not _absent(row[name])]
-
-
-def _chat(row: Mapping[str, Any], parts: Parts) -> list[Turn] | None:
-    """The turns of a row that is a conversation; None where it is none, or where own names stand beside it."""
-    found = [name for name in _there(row, (*CHATS, "query", "prompt")) if isinstance(row[name], list)]
-    own = {name: row[name] for name in ("query", "answer") if isinstance(row.get(name), str) and row[name].strip()}
-    if not found:
+def _conversation(parts: Parts) -> list[Turn] | None:
+    """The turns of a row that is a conversation; None where it is none."""
+    if "query" in parts.columns and "messages" not in parts.columns and not is_chat(parts.there.get("query")):
         return None
-    turns = [turn_of(turn, n) for n, turn in enumerate(row[found[0]], start=1)]
-    where = found[0]
-    if where in ("query", "prompt"):  # the beginning of a chat, with its reply beside it
-        reply, column = _reply(row)
-        turns, where = [*turns, reply], f"{where}+{column}"
-    elif len(own) == 2 and [own["query"], own["answer"]] != [turn.text for turn in turns[-2:]]:
+    if list not in map(type, parts.there.values()) and parts.there.keys().isdisjoint(CHATS):
         return None
-    parts.used = {"conversation": where}
+    if chats := [name for name in CHATS if may_be_chat(parts.there.get(name))]:
+        return _whole_chat(parts, chats[:1] if "messages" in parts.columns else chats)
+    if prompts := [name for name in (*QUERIES, "instruction") if is_chat(parts.there.get(name))]:
+        reply, column = _reply(parts)
+        parts.use("conversation", prompts[0], column)
+        return [*turns_of(parts.there[prompts[0]], prompts[0]), *reply]
+    return None
+
+
+def _whole_chat(parts: Parts, names: Sequence[str]) -> list[Turn] | None:
+    """The turns of a column; if they end with a question, with the reply that stands beside it. None: a query and an
+    answer under our own names say something else, and win."""
+    where, *others = names
+    pair = [parts.there["query"], parts.there["answer"]] if {"query", "answer"} <= parts.there.keys() else []
+    own = pair and "messages" not in parts.columns and all(isinstance(text, str) for text in pair)
+    try:
+        turns = turns_of(parts.there[where], where)
+    except BadRow:
+        if own:
+            return None
+        raise
+    if own and pair != [turn.text for turn in turns[-2:]]:
+        return None
+    for other in others:
+        if turns_of(parts.there[other], other) != turns:
+            raise two_texts(where, other, "conversation")
+    parts.use("conversation", *names)
+    if turns and turns[-1].role == "user" and parts.found(ANSWERS):
+        reply, column = _reply(parts)
+        parts.use("conversation", where, column)
+        return [*turns, *reply]
+    if "messages" not in parts.columns:
+        _refuse_another(parts, where, turns)
     return turns
 
 
-def _reply(row: Mapping[str, Any]) -> tuple[Turn, str]:
-    """The assistant's turn that stands in a column of its own."""
-    names = _there(row, ("answer", *ANSWERS))
-    if not names:
-        raise BadRow(f"'answer' is missing (there are: {', '.join(row)})")
-    value = row[names[0]]
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping) and "role" in value[0]:
-        return turn_of(value[0], 1), names[0]
-    return Turn("assistant", text_of(value, names[0])), names[0]
-
-
-def turn_of(turn: Any, number: int) -> Turn:
-    """One turn in the form of OpenAI (`role`, `content`) or ShareGPT (`from`, `value`).
-
-    Raises:
-        BadRow: of a role that is no speaker (a tool), or without text.
-    """
-    if not isinstance(turn, Mapping):
-        raise BadRow(f"turn {number} is {type(turn).__name__}, not an object")
-    speaker = turn.get("role", turn.get("from"))
-    if str(speaker).lower() not in ROLES:
-        raise BadRow(f"turn {number} is of the role {speaker!r}: only system, user and assistant speak")
-    content = turn["content"] if "content" in turn else turn.get("value")
-    thinking = next((turn[name] for name in THINKING if isinstance(turn.get(name), str) and turn[name].strip()), None)
-    return Turn(ROLES[str(speaker).lower()], text_of(content, f"turn {number}"), thinking)
-
-
-def text_of(value: Any, name: str) -> str:
-    """A text, or the texts of a list of parts, joined.
-
-    Raises:
-        BadRow: it is something else, is empty, or holds a NUL byte.
-    """
-    if isinstance(value, list) and all(isinstance(part, Mapping) for part in value):
-        value = "".join(_part(part, name) for part in value)
-    if not isinstance(value, str):
-        raise BadRow(f"'{name}' is missing" if value is None else f"'{name}' is {type(value).__name__}, not text")
-    if not any(character.isprintable() and not character.isspace() for character in value):
-        raise BadRow(f"'{name}' is empty")
-    if "\0" in value:
-        raise BadRow(f"'{name}' holds a NUL byte")
-    return value
-
-
-def _part(part: Mapping[str, Any], name: str) -> str:
-    if isinstance(part.get("text"), str) and part.get("type", "text") in TEXT_PARTS:
-        return str(part["text"])
-    raise BadRow(f"'{name}' holds a part of type {part.get('type')}, not text")
-
-
-def _from_turns(turns: Sequence[Turn], row: Mapping[str, Any], parts: Parts) -> None:
-    if len(turns) < 2 or [turn.role for turn in turns[-2:]] != ["user", "assistant"]:
-        where = parts.used["conversation"]
-        raise BadRow(f"'{where}' does not end with a user turn and an assistant turn")
-    parts.query, parts.answer, parts.thinking = turns[-2].text, turns[-1].text, turns[-1].thinking
-    earlier = [*_before(row, parts), *turns[:-2]]
-    parts.history = tuple(Message(turn.role, _without_block(turn)) for turn in earlier)  # type: ignore[arg-type]
-
-
-def _without_block(turn: Turn) -> str:
-    """What was said: what an earlier reply thought is no part of a conversation."""
-    return _BLOCK.sub("", turn.text, count=1) if turn.role == "assistant" and _OPENED.match(turn.text) else turn.text
-
-
-def _before(row: Mapping[str, Any], parts: Parts) -> list[Turn]:
-    """Turns in columns of their own: a system text, and a history as objects or as pairs of texts."""
-    turns: list[Turn] = []
-    for name in _there(row, SYSTEMS)[:1]:
-        turns.append(Turn("system", text_of(row[name], name)))
-        parts.used["system"] = name
-    if _there(row, ("history",)):
-        if not isinstance(row["history"], list):
-            raise BadRow(f"'history' is {type(row['history']).__name__}, not a list of turns")
-        parts.used["history"] = "history"
-        for n, turn in enumerate(row["history"], start=1):
-            if isinstance(turn, list) and len(turn) == 2:
-                turns += [Turn("user", text_of(turn[0], "history")), Turn("assistant", text_of(turn[1], "history"))]
-            else:
-                turns.append(turn_of(turn, n))
-    return turns
-
-
-def _from_columns(row: Mapping[str, Any], parts: Parts) -> None:
-    """Query and answer from columns of texts."""
-    parts.query = _query(row, parts)
-    parts.answer = _text(row, "answer", ANSWERS, parts)
-    before = _before(row, parts)
-    parts.history = tuple(Message(turn.role, _without_block(turn)) for turn in before)  # type: ignore[arg-type]
-
-
-def _query(row: Mapping[str, Any], parts: Parts) -> str:
-    names = _there(row, ("instruction",))
-    if _there(row, ("query",)) or not names:
-        return _text(row, "query", QUERIES, parts)
-    if other := [name for name in _there(row, QUERIES) if name not in MORE and row[name] != row["instruction"]]:
-        raise BadRow(f"'instruction' and '{other[0]}' are two different texts for the query")
-    names += _there(row, MORE)
-    parts.used["query"] = "+".join(names)
-    return "\n\n".join(text_of(row[name], name) for name in names)
-
-
-def _text(row: Mapping[str, Any], part: str, aliases: Sequence[str], parts: Parts) -> str:
-    """The text of a part under our own name, else under the one other name it has."""
-    if _there(row, (part,)):
-        parts.used[part] = part
-        return text_of(row[part], part)
-    names = _there(row, aliases)
-    if not names:
-        if part in row:
-            return text_of(row[part], part)
-        others = sorted(row.keys() - set(PARTS))
-        raise BadRow(f"'{part}' is missing" + (f" (there are: {', '.join(others)})" if others else ""))
-    if other := [name for name in names[1:] if row[name] != row[names[0]]]:
-        raise BadRow(f"'{names[0]}' and '{other[0]}' are two different texts for the {part}")
-    parts.used[part] = names[0]
-    return text_of(row[names[0]], names[0])
-
-
-def _split_thinking(row: Mapping[str, Any], parts: Parts) -> None:
-    """Take the thinking off an answer that begins with it. An answer that only mentions its marks stays whole."""
-    named = [name for name in _there(row, THINKING) if isinstance(row[name], str)]
-    if parts.thinking is None and named:
-        parts.thinking, parts.used["thinking"] = row[named[0]], named[0]
-    if not _OPENED.match(parts.answer):
+def _refuse_another(parts: Parts, where: str, turns: Sequence[Turn]) -> None:
+    """Columns beside a chat may repeat a turn of it (the first question, often); they may say nothing else."""
+    if parts.there.keys().isdisjoint(_TEXTS):
         return
-    block = _BLOCK.match(parts.answer)
-    if block is None:
-        raise BadRow("its think block is not closed")
-    if not parts.answer[block.end() :].strip():
-        raise BadRow("'answer' is empty after its think block")
-    parts.answer = parts.answer[block.end() :]
-    if parts.thinking is None:
-        parts.thinking, parts.used["thinking"] = block.group(1).strip("\n"), "the block before the answer"
+    texts = {turn.text.strip() for turn in turns}
+    for part, names in (("query", QUERIES), ("answer", ANSWERS)):
+        for name in parts.found(names):
+            if isinstance(parts.there[name], str) and parts.there[name].strip() not in texts:
+                raise two_texts(name, where, part)
+            parts.taken.add(name)
 
 
-def _extra(row: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+def _end(turns: Sequence[Turn]) -> str:
+    """What is wrong with the end of a conversation."""
+    roles = [turn.role for turn in turns[-2:]]
+    if not roles or roles[-1] != "assistant":
+        return "does not end with an assistant turn: it holds no answer"
+    if len(roles) == 2 and roles[0] == "assistant":
+        return "ends with two assistant turns: which is the answer?"
+    return "holds no user turn before its last: there is no query"
+
+
+def _reply(parts: Parts) -> tuple[list[Turn], str]:
+    """What the assistant says, in a column of its own: a text, or turns (TRL's `completion`)."""
+    column = parts.one("answer", ANSWERS)
+    if column is None:
+        raise _missing(parts, "answer", ANSWERS)
+    value = parts.there[column]
+    return (turns_of(value, column) if is_chat(value) else [Turn("assistant", text_of(value, column))]), column
+
+
+def _missing(parts: Parts, part: str, names: Sequence[str]) -> BadRow:
+    if empty := [name for name in names if isinstance(parts.row.get(name), str)]:
+        return BadRow(f"'{empty[0]}' is empty")
+    others = [name for name in parts.there if name not in ("query", "answer", *ABOUT)]
+    hint = f" (there are: {', '.join(others)}; data.columns.{part}=NAME says which)" if others else ""
+    return BadRow(f"'{part}' is missing{hint}")
+
+
+def _of_columns(parts: Parts) -> list[Turn]:
+    """Query and answer from columns of texts."""
+    query = Turn("user", _query(parts))
+    reply, column = _reply(parts)
+    if len(reply) != 1 or reply[0].role != "assistant":
+        raise BadRow(f"'{column}' is no single assistant turn")
+    parts.use("answer", column)
+    return [query, *reply]
+
+
+def _query(parts: Parts) -> str:
+    if "query" in parts.there or "instruction" not in parts.there:
+        name = parts.one("query", QUERIES)
+        if name is None:
+            raise _missing(parts, "query", QUERIES)
+        names = [name, *(["context"] if "context" in parts.columns and "context" in parts.there else [])]
+    else:
+        for other in parts.found(("question", "prompt")):
+            if parts.there[other] != parts.there["instruction"]:
+                raise two_texts("instruction", other, "query")
+        names = ["instruction", *parts.found(MORE)]
+    parts.use("query", *names)
+    if len(names) == 1:
+        return text_of(parts.there[names[0]], names[0])
+    return "\n\n".join([text_of(parts.there[name], name) for name in names])
+
+
+def _before(parts: Parts, turns: Sequence[Turn]) -> list[Turn]:
+    """Turns in columns of their own: a system text, and a history as objects or as pairs of texts."""
+    before: list[Turn] = []
+    if (name := parts.one("system", SYSTEMS)) is not None:
+        text = text_of(parts.there[name], name)
+        there = next((turn.text for turn in turns if turn.role == "system"), None)
+        if there is not None and there.strip() != text.strip():
+            raise two_texts(name, parts.used["conversation"], "system turn")
+        before = [Turn("system", text)] if there is None else []
+        parts.use("system", name)
+    if "history" in parts.there:
+        parts.use("history", "history")
+        before += _history(parts.there["history"])
+    return before
+
+
+def _history(value: Any) -> Iterable[Turn]:
+    if isinstance(value, list) and isinstance(value[0], list):
+        for pair in value:
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise BadRow("'history' holds what is no pair of texts")
+            yield Turn("user", text_of(pair[0], "history"))
+            yield Turn("assistant", text_of(pair[1], "history"))
+    else:
+        yield from turns_of(value, "history")
+
+
+def _think(parts: Parts, reply: Turn) -> None:
+    """What was thought: in a field of the turn, in a column, or in a block that the answer begins with."""
+    found: dict[str, str] = {} if reply.thinking is None else {"thinking of the turn": reply.thinking}
+    if name := _thinking_column(parts):
+        found[parts.columns.get(name, name)] = parts.there[name]
+        parts.taken.add(name)
+    block, parts.answer = split_block(reply.text)
+    if not block and not found:
+        return
+    if block and not block.isspace():
+        found["the block before the answer"] = block
+    for label, text in found.items():
+        if parts.thinking is None:
+            parts.thinking, parts.used["thinking"] = text, label
+        elif parts.thinking.strip() != text.strip():
+            raise BadRow(f"{parts.used['thinking']} and {label} are two different texts for the thinking")
+
+
+def _thinking_column(parts: Parts) -> str | None:
+    if parts.there.keys().isdisjoint(THINKING):
+        return None
+    for name in parts.found(THINKING):
+        value = parts.there[name]
+        if isinstance(value, str) and not (name == "reasoning" and _is_switch(value)):
+            return name
+    return None
+
+
+def _is_switch(value: str) -> bool:
+    """Whether a column `reasoning` says that there was some (on, high), rather than what."""
+    return value.isascii() and len(value.split()) == 1
+
+
+def _extra(parts: Parts) -> dict[str, Any]:
     """Columns that no part was made of."""
-    taken = {name for columns in parts.used.values() for name in columns.split("+")} | {*PARTS[4:], *_ALIASES}
-    return {key: value for key, value in row.items() if key not in taken and not (key in PARTS and _absent(value))}
+    row = parts.row
+    if len(row) == len(parts.taken):
+        return {}
+    taken = {parts.columns.get(name, name) for name in (*parts.taken, *ABOUT)}
+    taken |= {other for other, name in _OTHER_NAMES.items() if name not in row}
+    return {k: v for k, v in row.items() if k not in taken and not (k in _KNOWN and absent(v))}

@@ -36,15 +36,16 @@ def export(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: flo
 
     `seconds` and `changed` (rows of other text than in the last run) are those of this run.
     """
-    tally, count = Tally(), 0
+    tally, notes, count = Tally(), Notes(), 0
     with _alone(run_dir), TrajectoryFiles(run_dir) as files, replacing(run_dir / "quarantine.jsonl") as left_out:
-        for row in rows_of(config.data):
+        for row in rows_of(config.data, notes):
             count += 1
             if fact := _exported(row, config, ledger, files, tally):
                 left_out.write(json.dumps(fact, ensure_ascii=False) + "\n")
     write_card(run_dir, {"trajectories": "trajectories.parquet"})
     before = _summary(run_dir).get("seconds", 0.0)
-    summary = tally.summary(examples=count, seconds=round(seconds + before, 1)) | {"changed": changed}
+    summary = tally.summary(examples=count, seconds=round(seconds + before, 1))
+    summary |= {"changed": changed, "columns": notes.table()}
     write_json(run_dir / "summary.json", summary)
     return summary
 

@@ -1,24 +1,25 @@
 """Read pairs (query, known good answer): `rows` reads the files, `columns` takes rows apart, this makes examples.
 
 A broken row is set aside with its file, row number and reason; the rest goes on. Only a source without any usable
-row is an error. Rows come one by one: of 100,000 pairs none is held here but eight bytes of its id.
+row is an error. Rows come one by one: of each no more is held than a hash of its id and where it stood.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from reer.config import DataConfig
 from reer.errors import ConfigError, DataError
-from reer.files.columns import PARTS, Parts, take_apart
+from reer.files.columns import Named, Parts, take_apart
 from reer.files.rows import BadRow, read_rows
-from reer.text import digest, language_code, language_of
+from reer.text import digest, digest_of_texts, language_code, language_of
 from reer.types import Example
 
+ORIGIN = ("domain", "source", "licence")
 TURNS = ("all", "last")
 """Of `data.turns`: the whole conversation is the prompt, or its last user turn alone."""
 
@@ -39,24 +40,109 @@ class Quarantined:
 class Notes:
     """What reading did to the rows, for the user to see once."""
 
-    taken: Counter[str] = field(default_factory=Counter)
-    """Rows by what was taken for what."""
+    taken: Counter[tuple[tuple[str, str], ...]] = field(default_factory=Counter)
+    """Rows by what was taken for what: (part, columns) of each part."""
+    riding: dict[str, None] = field(default_factory=dict)
+    """Columns that no part was made of."""
     dropped_turns: int = 0
     """Rows of which `turns=last` left earlier turns out."""
+    thought_before: int = 0
+    """Rows whose earlier replies lost the thinking that stood before them."""
+    thoughtless: int = 0
+    """Rows that are trained on without thinking, for they have none."""
     guessed: Counter[str] = field(default_factory=Counter)
     """Rows by a language that nobody knows; that of their answer was taken."""
 
-    def told(self, name: str) -> list[str]:
+    def take(self, parts: Parts, turns: str, *, rides: bool = True) -> None:
+        """Note one row, and leave out of it the turns that are not wanted."""
+        self.taken[tuple(parts.used.items())] += 1
+        if rides and parts.extra:
+            self.riding |= dict.fromkeys(parts.extra)
+        if parts.history and turns == "last":
+            self.dropped_turns += 1
+            parts.history = ()
+        elif parts.thought_before:
+            self.thought_before += 1
+
+    def table(self) -> list[dict[str, object]]:
+        """What was taken for what, for a file."""
+        return [{"rows": n, "parts": dict(used)} for used, n in self.taken.most_common()]
+
+    def told(self, name: str, label: str = "pairs") -> list[str]:
         """Lines for the terminal; none where every row has our own columns and nothing was left out."""
-        lines = [f"{name}: {told} ({n:,} rows)" for told, n in self.taken.most_common() if told != OWN]
+        lines = [
+            f"{', '.join(f'{columns} -> {part}' for part, columns in used)} ({rows_in_words(n)})"
+            for used, n in self.taken.most_common()
+            if any(part != columns for part, columns in used)
+        ]
+        if self.riding:
+            names = [*self.riding]
+            lines.append(f"riding along: {', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''}")
+        if label == "pairs" and any(part == "thinking" for used in self.taken for part, _ in used):
+            lines.append("thinking that rows bring is kept in their `extra`; the search looks for its own")
         if self.dropped_turns:
-            lines.append(f"{name}: earlier turns of {self.dropped_turns:,} rows are left out (data.turns=last)")
-        for language, n in self.guessed.most_common():
-            lines.append(f"{name}: language {language!r} of {n:,} rows is not known; that of the answer is taken")
-        return lines
+            lines.append(f"earlier turns are left out of {rows_in_words(self.dropped_turns)} (data.turns=last)")
+        if self.thought_before:
+            lines.append(f"the thinking before earlier replies is left out of {rows_in_words(self.thought_before)}")
+        if self.thoughtless:
+            lines.append(f"no thinking in {rows_in_words(self.thoughtless)}: trained on the answer alone")
+        for language, n in self.guessed.most_common(SHOWN):
+            lines.append(f"language {language!r} is not known ({rows_in_words(n)}): that of the answer is taken")
+        return [f"{label:<14}{name}: {line}" for line in lines]
 
 
-OWN = "query -> query, answer -> answer"
+SHOWN = 20
+"""Names that are told at most."""
+
+
+def rows_in_words(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
+_ALL_BITS = (1 << 64) - 1
+
+
+class _Ids:
+    """Which ids there were, and where: 16 bytes each in two tables of numbers (a dict takes ten times that)."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.count = 0
+        self._tables(1 << 10)
+
+    def _tables(self, size: int) -> None:
+        self.size = size
+        self.keys, self.places = array("Q", bytes(8 * size)), array("Q", bytes(8 * size))
+
+    def add(self, identity: str, file: str, row: int) -> tuple[str, int] | None:
+        """File and row in which the id stood before; None, and it is kept, if in none."""
+        key = hash(identity) & _ALL_BITS or 1  # Python's own of texts has 64 bits
+        slot = self._slot(key)
+        if self.keys[slot]:
+            place = self.places[slot]
+            return self.files[place >> 40], place & ((1 << 40) - 1)
+        if not self.files or self.files[-1] != file:
+            self.files.append(file)
+        self.keys[slot], self.places[slot] = key, len(self.files) - 1 << 40 | row
+        self.count += 1
+        if self.count * 3 > self.size * 2:
+            self._grow()
+        return None
+
+    def _slot(self, key: int) -> int:
+        """Where a key stands, or would."""
+        slot, last = key & (self.size - 1), self.size - 1
+        while self.keys[slot] not in (0, key):
+            slot = (slot + 1) & last
+        return slot
+
+    def _grow(self) -> None:
+        keys, places = self.keys, self.places
+        self._tables(2 * self.size)
+        for key, place in zip(keys, places, strict=True):
+            if key:
+                slot = self._slot(key)
+                self.keys[slot], self.places[slot] = key, place
 
 
 @dataclass(slots=True)
@@ -96,38 +182,40 @@ def stream_pairs(
     to the rows is counted in `notes`.
 
     Raises:
-        ConfigError: `data` names a part that no row has, or other turns than TURNS.
-        DataError: there is no such file, it is of an unknown kind, unreadable as a whole, or has no usable row.
+        ConfigError: `data` names other turns than TURNS.
+        DataError: there is no such file, it is of an unknown kind, unreadable as a whole, has no usable row, or none
+            with a column that `data` names.
     """
     path, data, notes = path_of(path, default), data or DataConfig(), notes if notes is not None else Notes()
-    _check(data)
-    seen: dict[bytes, int] = {}
+    check_turns(data.turns)
+    named, ids = Named(data.columns), _Ids()
     first_bad: Quarantined | None = None
     for row in read_rows(path):
-        if limit is not None and len(seen) >= limit:
+        if limit is not None and ids.count >= limit:
             break
+        if named.unseen:
+            named.look(row.value)
         try:
-            example = to_example(row.value, data.columns, data.turns, notes)
-            key = blake2b(example.id.encode(), digest_size=8).digest()
-            if first := seen.get(key):
-                raise BadRow(f"id {example.id!r} occurs twice (first in row {first})")
+            example = to_example(row.value, named.columns, data.turns, notes)
+            if before := ids.add(example.id, row.file, row.number):
+                where = f"row {before[1]}" + (f" of {before[0]}" if before[0] != row.file else "")
+                raise BadRow(f"id {example.id!r} occurs twice (first in {where})")
         except BadRow as error:
             bad = Quarantined(row.file, row.number, str(error), row.text)
             first_bad = first_bad or bad
             yield bad
             continue
-        seen[key] = row.number
         yield example
-    if not seen:
+    named.refuse_unseen(path)
+    if not ids.count:
         why = f"; row {first_bad.row}: {first_bad.reason}" if first_bad else ": it is empty"
         raise DataError(f"{path}: no usable row{why}")
 
 
-def _check(data: DataConfig) -> None:
-    if data.turns not in TURNS:
-        raise ConfigError(f"data.turns={data.turns} is unknown: choose one of {', '.join(TURNS)}")
-    if foreign := [part for part in data.columns if part not in PARTS]:
-        raise ConfigError(f"data.columns.{foreign[0]}: a row has no such part (known: {', '.join(PARTS)})")
+def check_turns(turns: str) -> None:
+    """Raises: ConfigError: `data.turns` is none of TURNS."""
+    if turns not in TURNS:
+        raise ConfigError(f"data.turns={turns} is unknown: choose one of {', '.join(TURNS)}")
 
 
 def to_example(
@@ -139,36 +227,33 @@ def to_example(
         BadRow: it has no text for query or answer, or two.
     """
     parts, notes = take_apart(row, columns), notes if notes is not None else Notes()
-    notes.taken[parts.told()] += 1
-    if turns == "last" and parts.history:
-        notes.dropped_turns += 1
-        parts.history = ()
-    named = parts.named
+    notes.take(parts, turns)
+    there = parts.there
+    about = {} if there.keys().isdisjoint(ORIGIN) else {name: str(there[name]) for name in ORIGIN if name in there}
     return Example(
         id=identity_of(parts),
         query=parts.query,
         answer=parts.answer,
         history=parts.history,
-        language=_language(named.get("language"), parts.answer, notes),
-        domain=str(named.get("domain") or ""),
-        source=str(named.get("source") or ""),
-        licence=str(named.get("licence") or ""),
+        language=_language(there.get("language"), parts.answer, notes),
         extra=parts.extra if parts.thinking is None else parts.extra | {"thinking": parts.thinking},
+        **about,
     )
 
 
 def identity_of(parts: Parts) -> str:
     """The id of a row: its own, else one made of its content. A number with a fraction is none (pandas makes 101.0 of
     101 in a column that lacks one, and NaN of the lacking one)."""
-    named = parts.named.get("id")
-    if isinstance(named, str | int) and not isinstance(named, bool) and str(named).strip():
-        return str(named)
-    turns = [[turn.role, turn.content] for turn in parts.history]
-    return digest(parts.query, parts.answer, *([turns] if turns else []))[:16]
+    own = parts.there.get("id")
+    if isinstance(own, str | int) and not isinstance(own, bool):
+        return str(own)
+    if not parts.history:
+        return digest_of_texts(parts.query, parts.answer)[:16]
+    return digest(parts.query, parts.answer, [[turn.role, turn.content] for turn in parts.history])[:16]
 
 
 def _language(named: Any, answer: str, notes: Notes) -> str:
-    if named is None or not str(named).strip():
+    if named is None:
         return language_of(answer)
     if (code := language_code(str(named))) is None:
         notes.guessed[str(named)] += 1

@@ -7,45 +7,50 @@ read as they are asked for: of a file no more is held than a batch. Knows files;
 import csv
 import glob
 import io
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from reer.errors import DataError
+from reer.files.json_rows import BadRow as BadRow
+from reer.files.json_rows import is_lines, parsed, rows_of
+from reer.text import encodable
 
 PACKED = (".gz", ".zst")
+_SIGNS = "*?["
 NO_DATA = re.compile(r"dataset_infos?\.json|state\.json|dataset_dict\.json")
 """Files beside the data of a saved dataset."""
-CHUNK = 1 << 20
-"""Characters of a JSON list that are read at once."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
-_LIST_UNDER_KEY = re.compile(r'\s*\{\s*"([^"\\]*)"\s*:\s*(?=\[\s*(?:\{|\]))')
-_LIST = re.compile(r'"([^"\\]*)"\s*:\s*\[\s*\{')
-_SPACE = re.compile(r"[\s,]*")
+_QUOTED = re.compile(r'"[^"]*(?:"|$)')
+_EXCEL = re.compile(r"sep=.\s*", re.IGNORECASE)
+"""A first line by which Excel names the sign between fields."""
 
 
-class BadRow(ValueError):
-    """A row that cannot be used; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of a source."""
 
     file: str
     number: int
     """Counted from 1: the line of a file of lines, the item of a list or table."""
-    text: str
-    """As it stands in the file, as far as that can be read."""
+    raw: Any
+    """As the reader found it: bytes, text, or what a table holds."""
     value: Any
     """What it holds, or the `BadRow` that says why it holds nothing."""
 
+    @property
+    def text(self) -> str:
+        """As it stands in the file, as far as that can be read."""
+        if isinstance(self.raw, bytes):
+            return self.raw.decode("utf-8-sig", errors="replace").strip()
+        return encodable(self.raw if isinstance(self.raw, str) else str(self.raw))
 
-Numbered = Iterator[tuple[int, str, Any]]
+
+Numbered = Iterator[tuple[int, Any, Any]]
+"""Number, raw and value of rows."""
 
 
 def read_rows(source: str | Path, *, without: Sequence[str] = ()) -> Iterator[Row]:
@@ -56,12 +61,17 @@ def read_rows(source: str | Path, *, without: Sequence[str] = ()) -> Iterator[Ro
     Raises:
         DataError: there is no such file, its kind is unknown, or it cannot be read as a whole.
     """
-    for path in files_of(source):
+    paths = files_of(source)
+    shared = len({path.name for path in paths}) < len(paths)
+    for path in paths:
+        name = str(path) if shared else path.name
         try:
-            for number, text, value in _reader(path)(path, without):
-                yield Row(path.name, number, text, value)
-        except (OSError, EOFError) as error:
+            for number, raw, value in _reader(path)(path, without):
+                yield Row(name, number, raw, value)
+        except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
 
 
 def files_of(source: str | Path) -> list[Path]:
@@ -75,12 +85,17 @@ def files_of(source: str | Path) -> list[Path]:
         return [path]
     if path.is_dir():
         return _of_folder(path)
-    if any(sign in str(source) for sign in "*?["):
+    if any(sign in str(source) for sign in _SIGNS):
         found = [Path(name) for name in glob.glob(str(source), recursive=True) if Path(name).is_file()]
         if not found:
             raise DataError(f"{source}: no file matches this pattern")
         return sorted(found, key=_natural)
     raise DataError(f"{source}: no such file")
+
+
+def exists(source: str | Path) -> bool:
+    """Whether there is anything to read, if only a folder."""
+    return Path(source).exists() or any(sign in str(source) for sign in _SIGNS) and bool(glob.glob(str(source)))
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -96,12 +111,12 @@ def _of_folder(folder: Path) -> list[Path]:
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """part-2 before part-10."""
-    return [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in re.split(r"(\d+)", str(path))]
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in re.split(r"(\d+)", str(path))]
 
 
 def kind_of(path: Path) -> str:
     """The ending that says what a file holds: that before .gz or .zst."""
-    return (path.with_suffix("") if path.suffix in PACKED else path).suffix.lower()
+    return (path.with_suffix("") if path.suffix.lower() in PACKED else path).suffix.lower()
 
 
 def _reader(path: Path) -> Callable[[Path, Sequence[str]], Numbered]:
@@ -112,132 +127,91 @@ def _reader(path: Path) -> Callable[[Path, Sequence[str]], Numbered]:
 
 def _open(path: Path) -> IO[bytes]:
     """A file's bytes, unpacked."""
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         import gzip
 
         return io.BufferedReader(gzip.GzipFile(path))
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         import pyarrow as pa
 
         return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"))
     return path.open("rb")
 
 
-def _lines(path: Path, _: Sequence[str] = ()) -> Numbered:
-    with _open(path) as file:
-        for number, raw in enumerate(file, start=1):
-            if number == 1 and raw.startswith(_UTF16):
-                raise DataError(f"{path}: is UTF-16; save it as UTF-8")
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace").strip()
-            if text:
-                yield number, text, parsed(raw)
-
-
-def parsed(raw: bytes) -> Any:
-    """The JSON value of a line, or the `BadRow` that says why there is none."""
-    try:
-        return json.loads(raw.decode("utf-8-sig").strip())
-    except UnicodeDecodeError as error:
-        return BadRow(f"not UTF-8 (byte {error.start + 1})")
-    except json.JSONDecodeError as error:
-        return BadRow(f"broken JSON: {error.msg} (column {error.colno})")
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
-        return BadRow(f"JSON that cannot be read: {error}")
-
-
 def _json(path: Path, _: Sequence[str] = ()) -> Numbered:
-    """A list, a list under one key, one object, or lines in a file that only its name calls JSON."""
+    """Lines, a list, or a list under one key: what the file holds decides where its name and it differ."""
     with _open(path) as file:
-        head = file.readline(CHUNK)
-        more = head.endswith(b"\n") and bool(file.readline(CHUNK).strip())
-    if head.startswith(_UTF16):
-        raise DataError(f"{path}: is UTF-16; save it as UTF-8")
-    if more and isinstance(parsed(head), dict):
+        if file.peek(2)[:2] in _UTF16:  # type: ignore[attr-defined]
+            raise DataError(f"{path}: is UTF-16; save it as UTF-8")
+        lines = is_lines(file, kind_of(path) != ".json")
+    if lines:
         yield from _lines(path)
         return
     with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-        try:
-            yield from _items(path, text)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+        rows = rows_of(text, lambda sentence: DataError(f"{path}: {sentence}"))
+        yield from ((number, *row) for number, row in enumerate(rows, start=1))
 
 
-def _items(path: Path, file: IO[str]) -> Numbered:
-    """Items of a list that is read piece by piece."""
-    buffer = file.read(CHUNK)
-    under_key = _LIST_UNDER_KEY.match(buffer)
-    at = under_key.end() if under_key and not _is_row(under_key.group(1)) else len(buffer) - len(buffer.lstrip())
-    if buffer[at : at + 1] != "[":
-        yield from _object(path, buffer + file.read())
-        return
-    decoder, at, number = json.JSONDecoder(), at + 1, 0
-    while True:
-        at = _SPACE.match(buffer, at).end()  # type: ignore[union-attr]
-        if buffer[at : at + 1] == "]":
-            if another := _LIST.search(buffer[at + 1 :] + file.read()):
-                raise DataError(f"{path}: holds another list of rows ({another.group(1)}); give it a file of its own")
-            return
-        try:
-            value, end = decoder.raw_decode(buffer, at)
-            if end == len(buffer) and (more := file.read(CHUNK)):  # a number may go on
-                buffer, at = buffer[at:] + more, 0
-                continue
-        except (ValueError, RecursionError) as error:
-            buffer, at = buffer[at:], 0
-            more = file.read(max(CHUNK, len(buffer)))
-            if not more:
-                raise DataError(f"{path}: broken JSON after row {number} ({error})") from error
-            buffer += more
-            continue
-        number += 1
-        yield number, buffer[at:end], value
-        at = end
-        if at > CHUNK:
-            buffer, at = buffer[at:], 0
-
-
-def _object(path: Path, text: str) -> Numbered:
-    """A file that holds one object: the rows are a list in it, or it is a row itself."""
-    value = parsed(text.encode("utf-8", "surrogatepass"))
-    if isinstance(value, BadRow):
-        raise DataError(f"{path}: {value}")
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: holds no list of rows")
-    lists = [key for key, part in value.items() if isinstance(part, list) and part and isinstance(part[0], dict)]
-    if any(map(_is_row, value)) or not lists:
-        if not value:
-            raise DataError(f"{path}: holds no list of rows")
-        yield 1, text, value
-        return
-    if len(lists) > 1:
-        raise DataError(f"{path}: holds several lists of rows ({', '.join(lists)}); give each a file of its own")
-    for number, row in enumerate(value[lists[0]], start=1):
-        yield number, json.dumps(row, ensure_ascii=False), row
-
-
-def _is_row(key: str) -> bool:
-    """Whether a key belongs to a row rather than to a list of them."""
-    return key in ("messages", "conversations", "conversation", "chat", "prompt", "completion", "history", "query")
+def _lines(path: Path) -> Numbered:
+    with _open(path) as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.isspace():
+                yield number, raw, parsed(raw)
 
 
 def _table(path: Path, _: Sequence[str] = ()) -> Numbered:
     """CSV and TSV with a header."""
     csv.field_size_limit(2**31 - 1)
     with _open(path) as file, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        header = text.readline()
-        if header.encode("utf-8", "surrogateescape").startswith(_UTF16):
+        head = next((line for line in text if line.strip() and not _EXCEL.fullmatch(line)), "")
+        if head.encode("utf-8", "surrogateescape").startswith(_UTF16):
             raise DataError(f"{path}: is UTF-16; save it as UTF-8")
-        delimiter = "\t" if kind_of(path) == ".tsv" else max(",;\t", key=header.count)
-        names = next(csv.reader([header], delimiter=delimiter), [])
-        if len(set(names)) < len(names):
-            raise DataError(f"{path}: two columns have the same name ({', '.join(names)})")
-        for number, fields in enumerate(csv.reader(text, delimiter=delimiter), start=1):
-            if fields:
-                yield number, delimiter.join(fields), _named(names, fields)
+        delimiter = "\t" if kind_of(path) == ".tsv" else max(",;\t", key=_QUOTED.sub("", head).count)
+        lines: list[str] = []
+        reader = csv.reader(_kept(chain([head], text), lines), delimiter=delimiter, strict=True)
+        names = _header(path, reader)
+        lines.clear()
+        for number, fields in enumerate(_records(reader), start=1):
+            yield number, "".join(lines).strip("\r\n"), _row(names, fields)
+            lines.clear()
 
 
-def _named(names: Sequence[str], fields: Sequence[str]) -> Any:
-    if any(_NOT_UTF8.search(field) for field in fields):
+def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
+    """Lines as they are, kept in a list that is emptied from outside."""
+    for line in lines:
+        kept.append(line)
+        yield line
+
+
+def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    try:
+        names = next(reader, [])
+    except csv.Error as error:
+        raise DataError(f"{path}: its header cannot be read ({error})") from error
+    if any(map(_NOT_UTF8.search, names)):
+        raise DataError(f"{path}: is not UTF-8; save it as UTF-8")
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: two columns have the same name ({', '.join(names)})")
+    return names
+
+
+def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
+    """The fields of every record, or what is wrong with its quotes."""
+    while True:
+        try:
+            fields: list[str] | csv.Error = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fields = error
+        if fields:
+            yield fields
+
+
+def _row(names: Sequence[str], fields: list[str] | csv.Error) -> Any:
+    if isinstance(fields, csv.Error):
+        return BadRow(f"broken CSV: {fields}")
+    if any(not field.isascii() and _NOT_UTF8.search(field) for field in fields):
         return BadRow("not UTF-8")
     if len(fields) != len(names):
         return BadRow(f"{len(fields)} fields under {len(names)} columns")
@@ -245,15 +219,15 @@ def _named(names: Sequence[str], fields: Sequence[str]) -> Any:
 
 
 def _parquet(path: Path, without: Sequence[str]) -> Numbered:
+    import pyarrow as pa
     import pyarrow.parquet as pq
-    from pyarrow import ArrowInvalid
 
     try:
         file = pq.ParquetFile(path, pre_buffer=False)
-    except ArrowInvalid as error:
+        columns = [name for name in file.schema_arrow.names if name not in without]
+        yield from _batches(file.iter_batches(batch_size=256, columns=columns))
+    except pa.ArrowInvalid as error:
         raise DataError(f"{path}: is no Parquet file ({error})") from error
-    columns = [name for name in file.schema_arrow.names if name not in without]
-    yield from _batches(file.iter_batches(batch_size=256, columns=columns))
 
 
 def _arrow(path: Path, without: Sequence[str]) -> Numbered:
@@ -261,23 +235,20 @@ def _arrow(path: Path, without: Sequence[str]) -> Numbered:
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(path)) as file:
+        with pa.OSFile(str(path)) as file:
             yield from _batches(pa.ipc.open_stream(file))
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: is no Arrow stream ({error})") from error
 
 
 def _batches(batches: Any) -> Numbered:
-    number = 0
-    for batch in batches:
-        for row in batch.to_pylist():
-            number += 1
-            yield number, str(row), row
+    rows = (row for batch in batches for row in batch.to_pylist())
+    yield from ((number, row, row) for number, row in enumerate(rows, start=1))
 
 
 READERS: dict[str, Callable[[Path, Sequence[str]], Numbered]] = {
-    ".jsonl": _lines,
-    ".ndjson": _lines,
+    ".jsonl": _json,
+    ".ndjson": _json,
     ".json": _json,
     ".csv": _table,
     ".tsv": _table,

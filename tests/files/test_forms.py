@@ -1,16 +1,13 @@
-"""What users bring: the files, the columns and the conversations of this field, each taken for what it is."""
+"""The forms of files that users bring: each holds the same rows."""
 
 import gzip
 import json
 
 import pytest
 
-from reer.config import DataConfig
-from reer.errors import ConfigError, DataError
-from reer.files.columns import take_apart
-from reer.files.pairs import read_pairs, to_example
+from reer.errors import DataError
+from reer.files.pairs import read_pairs
 from reer.files.rows import BadRow, read_rows
-from reer.types import Message
 
 ROWS = [
     {"id": "a", "query": "Write of rain.", "answer": "Rain fell.\nAll night."},
@@ -19,8 +16,8 @@ ROWS = [
 TEXTS = [(row["query"], row["answer"]) for row in ROWS]
 
 
-def texts(path, **data):
-    return [(e.query, e.answer) for e in read_pairs(path, data=DataConfig(**data)).examples]
+def texts(path):
+    return [(e.query, e.answer) for e in read_pairs(path).examples]
 
 
 def lines(rows=ROWS):
@@ -60,11 +57,19 @@ FORMS = {
     "list.json": lambda path: path.write_text(json.dumps(ROWS, indent=2)),
     "bom.json": lambda path: path.write_text("\ufeff" + json.dumps(ROWS)),
     "data.json": lambda path: path.write_text(json.dumps({"data": ROWS})),
+    "open.json": lambda path: path.write_text('{"data": [\n' + ",\n".join(map(json.dumps, ROWS)) + "\n]}"),
+    "last.json": lambda path: path.write_text(json.dumps({"meta": {"n": [1]}, "train": ROWS})),
+    "stacked.json": lambda path: path.write_text("\n".join(json.dumps(row, indent=1) for row in ROWS)),
+    "list.jsonl": lambda path: path.write_text(json.dumps(ROWS)),
+    "pretty.jsonl": lambda path: path.write_text(json.dumps(ROWS, indent=2)),
+    "bom.jsonl": lambda path: path.write_text("\ufeff\n" + lines()),
     "late.json": lambda path: path.write_text(json.dumps({"version": "1.0", "rows": ROWS})),
     "p.jsonl.gz": lambda path: path.write_bytes(gzip.compress(lines().encode())),
     "list.json.gz": lambda path: path.write_bytes(gzip.compress(json.dumps(ROWS).encode())),
     "p.jsonl.zst": as_zst,
     "p.csv": lambda path: path.write_text("query,answer\n" + quoted(TEXTS)),
+    "sep.csv": lambda path: path.write_text("\ufeffsep=;\r\n\r\nquery;answer\r\n" + quoted(TEXTS, ";")),
+    "header.csv": lambda path: path.write_text('"a;b\n;",query,answer\n' + quoted([("", *row) for row in TEXTS])),
     "excel.csv": lambda path: path.write_text("\ufeffquery;answer\n" + quoted(TEXTS, ";")),
     "p.tsv": lambda path: path.write_text("query\tanswer\n" + quoted(TEXTS, "\t")),
     "p.parquet": as_parquet,
@@ -87,17 +92,35 @@ def test_one_object_is_one_row(tmp_path):
 
 
 def test_a_long_list_is_read_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setattr("reer.files.rows.CHUNK", 7)
+    monkeypatch.setattr("reer.files.json_rows.CHUNK", 7)
     path = tmp_path / "list.json"
     path.write_text(json.dumps([*ROWS, 1234567890123, {"query": "]},[{", "answer": '"\\" 🐕'}], ensure_ascii=False))
     assert [row.value for row in read_rows(path)] == [*ROWS, 1234567890123, {"query": "]},[{", "answer": '"\\" 🐕'}]
 
 
-@pytest.mark.parametrize("content", ['[{"query": "q"', '[{"query": "q"} ?]', '{"a": [{}], "b": [{}]}'])
-def test_a_broken_list_is_one_sentence(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ('[{"query": "q"', "broken JSON after row 0"),
+        ('[{"query": "q"} ?]', "broken JSON after row 1"),
+        ("[]\n[]", "broken JSON: there is more behind the list"),
+        ('{"a": [{}], "b": [{}]}', r"holds another list of rows \(b\)"),
+        ('{"n": {}, "a": [{}], "b": [{}]}', r"holds several lists of rows \(a, b\)"),
+        ("7", "holds no list of rows"),
+    ],
+)
+def test_a_broken_list_is_one_sentence(tmp_path, content, why):
     (tmp_path / "p.json").write_text(content)
-    with pytest.raises(DataError, match=r"p\.json: (broken JSON|holds another)"):
+    with pytest.raises(DataError, match=rf"p\.json: {why}"):
         list(read_rows(tmp_path / "p.json"))
+
+
+def test_a_broken_line_is_set_aside_whatever_the_file_is_called(tmp_path):
+    for name in ("p.json", "p.jsonl"):
+        (tmp_path / name).write_text('{"query": "q"\n' + lines())
+        pairs = read_pairs(tmp_path / name)
+        assert [(e.query, e.answer) for e in pairs.examples] == TEXTS
+        assert [(q.row, q.text) for q in pairs.quarantined] == [(1, '{"query": "q"')]
 
 
 def test_folders_and_patterns_are_read_in_the_order_of_their_numbers(tmp_path):
@@ -121,138 +144,64 @@ def test_a_folder_with_two_kinds_of_files_or_none_is_one_sentence(tmp_path):
         read_pairs(tmp_path / "*.parquet")
 
 
-def test_broken_rows_of_a_table_are_set_aside(tmp_path):
-    (tmp_path / "p.csv").write_bytes("query,answer\nq,a,b\nq2,a2\nq3,\xff\n".encode("latin-1"))
+def test_broken_rows_of_a_table_are_set_aside_as_they_stand(tmp_path):
+    (tmp_path / "p.csv").write_bytes('query,answer\nq,a,b\nq2,a2\nq3,\xff\n"q4"x,a\n"q5","a\n5"\n'.encode("latin-1"))
     pairs = read_pairs(tmp_path / "p.csv")
-    assert [(q.row, q.reason) for q in pairs.quarantined] == [(1, "3 fields under 2 columns"), (3, "not UTF-8")]
-    assert [e.query for e in pairs.examples] == ["q2"]
-
-
-def turns(*pairs):
-    return [{"role": role, "content": content} for role, content in pairs]
-
-
-ALPACA = {"instruction": "Sum up.", "input": "A long text.", "output": "Short."}
-CHAT = turns(("system", "s"), ("user", "q1"), ("assistant", "a1"), ("user", "q2"), ("assistant", "a2"))
-SAID = (Message("system", "s"), Message("user", "q1"), Message("assistant", "a1"))
-SCHEMAS = {
-    "own": ({"query": "q", "answer": "a", "prompt": "other", "solution": "other"}, ("q", "a", ())),
-    "null beside": ({"query": "q", "question": None, "answer": "a", "output": ""}, ("q", "a", ())),
-    "null own": ({"query": None, "question": "q", "answer": "", "response": "a"}, ("q", "a", ())),
-    "solution": ({"question": "q", "solution": "a"}, ("q", "a", ())),
-    "equal": ({"question": "q", "prompt": "q", "completion": "a"}, ("q", "a", ())),
-    "prompt": ({"prompt": "q", "response": "a"}, ("q", "a", ())),
-    "alpaca": (ALPACA, ("Sum up.\n\nA long text.", "Short.", ())),
-    "alpaca without": (ALPACA | {"input": ""}, ("Sum up.", "Short.", ())),
-    "dolly": ({"instruction": "i", "context": "c", "response": "r", "category": "qa"}, ("i\n\nc", "r", ())),
-    "story": ({"prompt": "[WP] A door.", "story": "It opened."}, ("[WP] A door.", "It opened.", ())),
-    "messages": ({"messages": CHAT}, ("q2", "a2", SAID)),
-    "sharegpt": (
-        {"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q"},
-                           {"from": "gpt", "value": "a"}]},
-        ("q", "a", (Message("system", "s"),)),
-    ),
-    "trl chat": ({"prompt": CHAT[:4], "completion": CHAT[4:]}, ("q2", "a2", SAID)),
-    "chat and text": ({"prompt": CHAT[:4], "solution": "a2"}, ("q2", "a2", SAID)),
-    "parts": (
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "text", "text": "!"}]},
-                      {"role": "assistant", "content": [{"type": "text", "text": "a"}]}]},
-        ("q!", "a", ()),
-    ),
-    "system column": ({"system": "s", "instruction": "q", "output": "a"}, ("q", "a", (Message("system", "s"),))),
-    "history of pairs": ({"instruction": "q", "output": "a", "history": [["x", "y"]]},
-                         ("q", "a", (Message("user", "x"), Message("assistant", "y")))),
-    "our own history": ({"query": "q", "answer": "a", "history": turns(("user", "x"), ("assistant", "y"))},
-                        ("q", "a", (Message("user", "x"), Message("assistant", "y")))),
-    "own beside a chat": ({"query": "q", "answer": "a", "messages": CHAT}, ("q", "a", ())),
-    "own of the same chat": ({"query": "q2", "answer": "a2", "messages": CHAT}, ("q2", "a2", SAID)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_schema_of_the_field_is_taken_for_what_it_is(name):
-    row, wanted = SCHEMAS[name]
-    parts = take_apart(row)
-    assert (parts.query, parts.answer, parts.history) == wanted
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"question": "q", "prompt": "p", "answer": "a"}, "'question' and 'prompt' are two different texts for the q"),
-        ({"query": "q", "solution": "a", "output": "b"}, "'solution' and 'output' are two different texts for the a"),
-        ({"instruction": "i", "question": "q", "output": "a"}, "'instruction' and 'question' are two different texts"),
-        ({"text": "t"}, r"'query' is missing \(there are: text\)"),
-        ({"messages": CHAT[:4]}, "does not end with a user turn and an assistant turn"),
-        ({"messages": [*CHAT, {"role": "tool", "content": "t"}]}, "turn 6 is of the role 'tool'"),
-        ({"messages": turns(("user", None), ("assistant", "a"))}, "'turn 1' is missing"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, *CHAT[4:]]}, "a part of type image_url"),
-        ({"query": "q", "answer": "<think>\nfor ever"}, "its think block is not closed"),
-        ({"query": "q", "answer": "<think>\nx</think>\n "}, "empty after its think block"),
-    ],
-)  # fmt: skip
-def test_what_nobody_can_tell_is_set_aside_with_its_reason(row, reason):
-    with pytest.raises(BadRow, match=reason):
-        take_apart(row)
-
-
-def test_thinking_is_split_off_only_where_the_text_begins_with_it():
-    block = take_apart({"query": "q", "answer": "<think>\nplan </think>\n\nText with </think> in it."})
-    assert (block.thinking, block.answer) == ("plan ", "Text with </think> in it.")
-    mention = take_apart({"query": "q", "answer": "First this. Then </think> is a tag."})
-    assert (mention.thinking, mention.answer) == (None, "First this. Then </think> is a tag.")
-    turn = {"role": "assistant", "content": "a", "reasoning_content": "plan"}
-    assert take_apart({"messages": [*turns(("user", "q")), turn]}).thinking == "plan"
-    assert to_example({"query": "q", "answer": "a", "thinking": "plan", "stars": 5}).extra == {
-        "thinking": "plan",
-        "stars": 5,
-    }
-    earlier = turns(("user", "q"), ("assistant", "<think>x</think>\n\na"), ("user", "q2"), ("assistant", "a2"))
-    assert take_apart({"messages": earlier}).history[1].content == "a"
-
-
-def test_columns_may_be_named(tmp_path):
-    (tmp_path / "p.jsonl").write_text(lines([{"title": "q", "body": "a", "query": "other", "n": 1}]))
-    assert texts(tmp_path / "p.jsonl", columns={"query": "title", "answer": "body"}) == [("q", "a")]
-    with pytest.raises(DataError, match=r"there is no column 'titel' \(there are: title, body, query, n\)"):
-        texts(tmp_path / "p.jsonl", columns={"query": "titel"})
-    with pytest.raises(ConfigError, match=r"data\.columns\.qeury: a row has no such part"):
-        texts(tmp_path / "p.jsonl", columns={"qeury": "title"})
-    with pytest.raises(ConfigError, match=r"data\.turns=some is unknown"):
-        texts(tmp_path / "p.jsonl", turns="some")
-
-
-def test_what_was_taken_for_what_and_what_was_left_out_is_told(tmp_path):
-    (tmp_path / "p.jsonl").write_text(
-        lines([ALPACA, ALPACA | {"output": "b"}, {"messages": CHAT, "language": "Klingon"}])
-    )
-    pairs = read_pairs(tmp_path / "p.jsonl", data=DataConfig(turns="last"))
-    assert pairs.notes.told("p.jsonl") == [
-        "p.jsonl: instruction+input -> query, output -> answer (2 rows)",
-        "p.jsonl: messages -> conversation (1 rows)",
-        "p.jsonl: earlier turns of 1 rows are left out (data.turns=last)",
-        "p.jsonl: language 'Klingon' of 1 rows is not known; that of the answer is taken",
+    assert [(q.row, q.reason, q.text) for q in pairs.quarantined] == [
+        (1, "3 fields under 2 columns", "q,a,b"),
+        (3, "not UTF-8", "q3,?"),
+        (4, "broken CSV: ',' expected after '\"'", '"q4"x,a'),
     ]
-    assert pairs.examples[2].history == ()
-    assert read_pairs(None).notes.told("own") == []
-
-
-@pytest.mark.parametrize(("value", "wanted"), [("x", "x"), (7, "7"), ("101.0", "101.0")])
-def test_texts_and_whole_numbers_are_ids(value, wanted):
-    assert to_example({"id": value, "query": "q", "answer": "a"}).id == wanted
-
-
-@pytest.mark.parametrize("value", [None, float("nan"), 101.0, "", True, []])
-def test_what_pandas_makes_of_ids_is_none(value):
-    assert to_example({"id": value, "query": "q", "answer": "a"}).id == to_example({"query": "q", "answer": "a"}).id
+    assert [(e.query, e.answer) for e in pairs.examples] == [("q2", "a2"), ("q5", "a\n5")]
+    (tmp_path / "p.csv").write_text('query,answer\nq,a\nq2,"never closed\nq3,a3\n')
+    [lost] = read_pairs(tmp_path / "p.csv").quarantined
+    assert (lost.reason, lost.text) == ("broken CSV: unexpected end of data", 'q2,"never closed\nq3,a3')
 
 
 @pytest.mark.parametrize(
-    ("named", "wanted"),
-    [("English", "en"), ("EN", "en"), ("en-US", "en"), ("eng", "en"), ("zh-CN", "zh"), ("zh_Hans", "zh"),
-     ("cmn", "zh"),
-     ("Chinese (Simplified)", "zh"), ("中文", "zh"), ("de-AT", "de"), ("French", "fr"),
-     ("Klingon", "zh"), (None, "zh"), (" ", "zh")],
-)  # fmt: skip
-def test_languages_are_known_by_all_their_names(named, wanted):
-    assert to_example({"query": "q", "answer": "大雪三日", "language": named}).language == wanted
+    ("name", "content", "why"),
+    [
+        ("p.csv", "提问,答案\n甲,乙\n".encode("gb18030"), "is not UTF-8; save it as UTF-8"),
+        ("p.csv", "query,answer\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("p.tsv", b"query\tquery\n", r"two columns have the same name \(query, query\)"),
+        ("p.json", '[{"query": "é"}]'.encode("latin-1"), "not UTF-8"),
+        ("p.jsonl.gz", gzip.compress(lines().encode() * 99)[:-20], "cannot be read"),
+        ("p.jsonl.gz", gzip.compress(b"")[:10] + b"nothing at all", "cannot be read"),
+        ("p.jsonl.zst", b"nothing", "cannot be read"),
+        ("p.arrow", b"nothing", "is no Arrow stream"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, content, why):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}: {why}"):
+        list(read_rows(tmp_path / name))
+
+
+def test_shards_of_one_name_are_told_apart_and_so_are_ids_in_two_of_them(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.jsonl").write_text(lines(ROWS[:1]))
+    [twice] = read_pairs(tmp_path).quarantined
+    assert twice.file == str(tmp_path / "b" / "0.jsonl")
+    assert twice.reason == f"id 'a' occurs twice (first in row 1 of {tmp_path / 'a' / '0.jsonl'})"
+
+
+def test_half_a_surrogate_pair_is_no_text_and_a_whole_one_is(tmp_path):
+    texts_ = ['"a \\ud83d\\ude00"', '"a \\ud83d"', '{"b": ["\\uD83D"]}', '"no \\\\ud83d"']
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(f'{{"query": {text}, "answer": "a"}}\n' for text in texts_))
+    values = [row.value for row in read_rows(path)]
+    assert [isinstance(value, BadRow) for value in values] == [False, True, True, False]
+    assert (values[0]["query"], values[3]["query"]) == ("a \U0001f600", "no \\ud83d")
+    (tmp_path / "p.json").write_text("[" + ",".join(path.read_text().splitlines()) + "]")
+    assert [str(row.value) for row in read_rows(tmp_path / "p.json")] == [str(value) for value in values]
+
+
+def test_thousands_of_ids_are_told_apart(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines([{"id": n % 5000, "query": "q", "answer": "a"} for n in range(6000)]))
+    pairs = read_pairs(path)
+    assert [e.id for e in pairs.examples] == [str(n) for n in range(5000)]
+    assert [q.reason for q in pairs.quarantined] == [
+        f"id '{n}' occurs twice (first in row {n + 1})" for n in range(1000)
+    ]

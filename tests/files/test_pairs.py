@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reer.errors import DataError
-from reer.files.pairs import language_of, read_pairs, to_example
+from reer.files.pairs import read_pairs, to_example
+from reer.text import digest, digest_of_texts, is_cjk, language_of, words
 
 GOOD = {"id": "a", "query": "q", "answer": "An answer."}
 
@@ -110,6 +113,18 @@ def test_parquet_and_json_hold_the_same_rows(tmp_path):
 def test_limit_takes_the_first_usable_rows(tmp_path):
     path = write(tmp_path / "p.jsonl", "broken", *(json.dumps(GOOD | {"id": str(n)}) for n in range(5)))
     assert [e.id for e in read_pairs(path, 2).examples] == ["0", "1"]
+
+
+@given(st.text())
+def test_an_id_made_of_texts_is_the_hash_of_their_json(text):
+    assert digest_of_texts(text, "x") == digest(text, "x") == digest_of_texts(*[text, "x"])
+    assert digest_of_texts("x", text) != digest_of_texts("x" + text)
+
+
+@given(st.text(alphabet="ab Z9,.。，雪夜の㍿ﾊ豈'\U0001f600\n"))
+def test_language_is_counted_in_words_and_characters(text):
+    found = words(text)
+    assert language_of(text) == ("zh" if sum(map(is_cjk, found)) > len(found) / 2 else "en")
 
 
 @pytest.mark.parametrize(("text", "language"), [("A word of 中文 here", "en"), ("大雪三日 snow", "zh"), ("", "en")])

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reer.config import DataConfig
 from reer.errors import ConfigError, DataError, LayoutError
-from reer.files.columns import take_apart
-from reer.files.pairs import Quarantined
+from reer.files.columns import Named, Parts, take_apart
+from reer.files.pairs import Notes, Quarantined, check_turns, identity_of
 from reer.files.rows import BadRow, Row, files_of, read_rows
 from reer.layout import Encoded, Layout
 from reer.text import seed_of
@@ -45,6 +46,7 @@ class Prepared:
     quarantined: list[Quarantined] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     """Tokens of every example that could be encoded, the dropped ones among them."""
+    notes: Notes = field(default_factory=Notes)
 
 
 def find(trajectories: str) -> Path:
@@ -57,28 +59,36 @@ def find(trajectories: str) -> Path:
 
 
 def prepare(
-    path: Path, layout: Layout, max_length: int, variant: str = "final", columns: Mapping[str, str] | None = None
+    path: Path, layout: Layout, max_length: int, variant: str = "final", data: DataConfig | None = None
 ) -> Prepared:
     """Read trajectories, or any rows that hold thinking, and encode every usable one; `max_length` in tokens.
 
     Raises:
-        ConfigError: an unknown variant.
-        DataError: the file cannot be read, or holds no row that can be trained on.
+        ConfigError: an unknown variant or kind of turns.
+        DataError: the file cannot be read, holds no row that can be trained on, or none with a column that `data`
+            names.
     """
     if variant not in VARIANTS:
         raise ConfigError(f"data.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
-    prepared = Prepared()
+    prepared, data = Prepared(), data or DataConfig()
+    check_turns(data.turns)
+    named = Named(data.columns)
     for row in _rows(path):
+        named.look(row.value)
         try:
-            example = _encode(row.value, layout, variant, columns or {})
+            parts = take_apart(row.value, named.columns)
+            prepared.notes.take(parts, data.turns, rides=False)
+            example = _encode(parts, row.value, layout, variant)
         except (BadRow, LayoutError) as error:
             prepared.quarantined.append(Quarantined(row.file, row.number, str(error), row.text))
             continue
+        prepared.notes.thoughtless += variant == "final" and parts.thinking is None
         prepared.lengths.append(len(example.encoded.ids))
         if prepared.lengths[-1] > max_length:
             prepared.too_long.append(example.id)
         else:
             prepared.examples.append(example)
+    named.refuse_unseen(path)
     if not prepared.examples:
         raise DataError(_nothing_left(path, prepared, max_length))
     return prepared
@@ -166,22 +176,21 @@ def _rows(path: Path) -> Iterator[Row]:
         raise DataError(f"data.trajectories={error}") from error
 
 
-def _encode(row: Any, layout: Layout, variant: str, columns: Mapping[str, str]) -> TrainingExample:
-    parts = take_apart(row, columns)
+def _encode(parts: Parts, row: Mapping[str, Any], layout: Layout, variant: str) -> TrainingExample:
     thinking = None
     if variant != "answer_only":
         thinking = _first(row) if variant == "first" else parts.thinking
-        if thinking is None:
+        if thinking is None and parts.used.get("answer") == "answer":  # a trajectory, or a pair taken for one
             raise BadRow("'thinking' is missing")
     return TrainingExample(
-        id=str(parts.named["id"] or seed_of(parts.query, parts.answer)),
+        id=identity_of(parts),
         encoded=layout.encode(parts.query, thinking, parts.answer, parts.history),
-        source=str(parts.named["source"] or ""),
-        licence=str(parts.named["licence"] or ""),
+        source=str(parts.there.get("source", "")),
+        licence=str(parts.there.get("licence", "")),
     )
 
 
-def _first(row: Any) -> str:
+def _first(row: Mapping[str, Any]) -> str:
     """The thinking that a search began with."""
     first = row.get("first")
     if not isinstance(first, Mapping) or not isinstance(first.get("thinking"), str):

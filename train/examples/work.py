@@ -38,7 +38,7 @@ def read(config: SftConfig) -> Work:
     from reer.backend.models import load_tokenizer, resolve_dtype
 
     layout = build_layout(config.layout, load_tokenizer(config.model))
-    prepared = prepare(trajectories, layout, max_length(config), config.data.variant, config.data.columns)
+    prepared = prepare(trajectories, layout, max_length(config), config.data.variant, config.data)
     refuse_dropped(prepared, max_length(config), config.trainer.max_dropped)
     training, held_out = split(prepared.examples, config.trainer.held_out, config.seed)
     dtype = resolve_dtype(config.model)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reer.config import DeepSpeedConfig, LaunchConfig, PlanningConfig, SftConfig
 from reer.errors import ConfigError, ModelError
+from reer.files.rows import exists
 from reer.layout import Encoded, Layout
 from reer.method.cost import TEMPLATE, tokens
 from reer.types import Message
@@ -230,18 +231,18 @@ def measure_data(config: PlanningConfig) -> Data:
     Raises:
         DataError: the file has no usable row.
     """
+    from ..examples.data import prepare
+
     path = Path(config.data.trajectories)
-    if not path.exists():
+    if not exists(path):
         plan = config.plan
         size = min(plan.tokens_per_example, max_length(config))
         total = plan.examples * size
         source = f"plan.examples x plan.tokens_per_example ({path} does not exist)"
         return Data(examples=plan.examples, tokens=total, longest=max_length(config), context=size, source=source,
                     held_out=config.trainer.held_out)  # fmt: skip
-    from ..examples.data import prepare
-
     layout, source = _layout(config, path)
-    examples = prepare(path, layout, max_length(config), config.data.variant, config.data.columns).examples
+    examples = prepare(path, layout, max_length(config), config.data.variant, config.data).examples
     lengths = sorted(len(example.encoded.ids) for example in examples)
     kept = max(1, len(lengths) - config.trainer.held_out)
     return Data(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from reer.config import SftConfig
 from reer.errors import RunDirError
-from reer.files.rows import files_of
+from reer.files.rows import exists, files_of
 from reer.run.manifest import sha256, write_json, write_jsonl, write_manifest
 from reer.run.tracking import Tracker, open_tracker
 
@@ -46,7 +46,7 @@ def is_finished(run_dir: Path) -> bool:
 def refuse_other_data(run_dir: Path, trajectories: Path) -> None:
     """A run is continued only on the file it began with. (A finished one does not need the file any more.)"""
     manifest = run_dir / "manifest.json"
-    if manifest.exists() and trajectories.exists():
+    if manifest.exists() and exists(trajectories):
         began = [entry["sha256"] for entry in json.loads(manifest.read_text(encoding="utf-8"))["inputs"]]
         if began != [sha256(path) for path in files_of(trajectories)]:
             raise RunDirError(
@@ -64,6 +64,7 @@ def write_inputs(config: SftConfig, run_dir: Path, prepared: Prepared, dtype: st
         models={"base": {"model": config.model.path, "revision": config.model.revision, "dtype": dtype}},
         layout=config.layout.name,
         date=config.layout.date,
+        columns=prepared.notes.table(),
     )
     left_out = [{"status": "quarantined", **asdict(row)} for row in prepared.quarantined]
     left_out += [{"status": "dropped", "id": identity, "reason": "too_long"} for identity in prepared.too_long]

@@ -124,7 +124,7 @@ def test_answers_files_of_the_benchmarks_own_scripts(tmp_path: Path) -> None:
     items = benchmark.items
     told = [
         {"index": items[0].id, "response": "One.", "answer": None},
-        {"prompt": items[1].prompt, "response": "Two mentions </think> only."},
+        {"id": "", "answer": " ", "prompt": f"{items[1].prompt}\n", "response": "Two mentions </think> only."},
         {"id": items[2].id, "response": [{"type": "text", "text": "<think>plan</think>\n\nThree."}]},
         {"id": items[3].id, "answer": "Four.", "reasoning_content": "plan"},
         {"prompt": "One that is beyond the limit.", "response": "Five."},
@@ -136,3 +136,16 @@ def test_answers_files_of_the_benchmarks_own_scripts(tmp_path: Path) -> None:
     assert [row["answer"] for row in given.answers] == ["One.", "Two mentions </think> only.", "Three.", "Four."]
     assert [row["thinking"] for row in given.answers] == [None, None, "plan", "plan"]
     assert [row["well_formed"] for row in given.answers] == [False, False, True, True]
+
+
+def test_an_index_that_pandas_made_a_number_with_a_fraction_is_the_id(tmp_path: Path) -> None:
+    from eval.benchmarks.writingbench import load as writingbench
+
+    benchmark = writingbench(BenchmarkConfig(name="writingbench", path="sample"))
+    first, second = (int(item.id) for item in benchmark.items[:2])
+    path = tmp_path / "given.jsonl"
+    path.write_text(
+        f'{{"index": {first}.0, "response": "One."}}\n{{"index": {second}, "id": NaN, "response": "Two."}}\n'
+    )
+    given = read_answers(path, benchmark, PARSER, "m")
+    assert [(row["id"], row["answer"]) for row in given.answers] == [(str(first), "One."), (str(second), "Two.")]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reer.backend.models import load_tokenizer
-from reer.config import ModelConfig
+from reer.config import ColumnsConfig, DataConfig, ModelConfig
 from reer.errors import ConfigError, DataError
 from reer.layout import Layout
 from reer.types import Example, Message
@@ -281,7 +281,7 @@ def test_the_turns_before_a_query_are_trained_behind_as_they_were_scored(
     [
         ("Rhyme.", "'history' is str, not a list of turns"),
         ([{"content": "Rhyme."}], "turn 1 is of the role None: only system, user and assistant speak"),
-        ([{"role": "system", "content": None}], "'turn 1' is missing"),
+        ([{"role": "user", "content": None}], "turn 1 has no text"),
     ],
 )
 def test_a_history_that_is_none_is_set_aside_with_its_row(
@@ -309,7 +309,40 @@ def test_deepwriting_and_other_published_rows_are_trained_on_without_a_search(la
     plain, chat = layout.encode("q", "z", "y"), layout.encode("q", "z", "y", (Message("system", "s"),))
     assert [e.encoded for e in prepared.examples] == [plain, chat, plain]
     [bad] = prepared.quarantined
-    assert (bad.row, bad.reason) == (4, "'query' is missing (there are: plan, text, title)")
+    assert (bad.row, bad.reason) == (
+        4,
+        "'query' is missing (there are: title, text, plan; data.columns.query=NAME says which)",
+    )
     path.write_text(json.dumps(rows[3]) + "\n", encoding="utf-8")
-    columns = {"query": "title", "answer": "text", "thinking": "plan"}
-    assert prepare(path, layout, 512, columns=columns).examples[0].encoded == plain
+    data = DataConfig(columns=ColumnsConfig(query="title", answer="text", thinking="plan"))
+    named = prepare(path, layout, 512, data=data)
+    assert named.examples[0].encoded == plain
+    assert named.notes.told("rows.jsonl", "rows") == [
+        "rows          rows.jsonl: title -> query, text -> answer, plan -> thinking (1 row)"
+    ]
+    data.columns.thinking = "plans"
+    with pytest.raises(DataError, match=r"data.columns.thinking=plans: no row of .* \(there are: title, text, plan\)"):
+        prepare(path, layout, 512, data=data)
+
+
+def test_a_reply_without_thinking_is_trained_on_alone_and_that_is_said(layout: Layout, tmp_path: Path) -> None:
+    """A pair under our own names is another thing: a trajectory that lost its thinking, or pairs taken for some."""
+    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}]},
+            {"prompt": "q", "completion": "<think>\nz\n</think>\n\ny"}, {"query": "q", "answer": "y"}]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    prepared = prepare(path, layout, 512)
+    assert [e.encoded for e in prepared.examples] == [layout.encode("q", None, "y"), layout.encode("q", "z", "y")]
+    assert [(bad.row, bad.reason) for bad in prepared.quarantined] == [(3, "'thinking' is missing")]
+    assert prepared.notes.told("r", "rows")[-1] == "rows          r: no thinking in 1 row: trained on the answer alone"
+
+
+def test_the_last_turn_alone_is_trained_behind_where_that_is_asked(layout: Layout, tmp_path: Path) -> None:
+    turns = [("system", "s"), ("user", "q"), ("assistant", "<think>\nz\n</think>\n\ny")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}) + "\n")
+    prepared = prepare(path, layout, 512, data=DataConfig(turns="last"))
+    assert prepared.examples[0].encoded == layout.encode("q", "z", "y")
+    assert prepared.notes.dropped_turns == 1
+    with pytest.raises(ConfigError, match="data.turns=some is unknown"):
+        prepare(path, layout, 512, data=DataConfig(turns="some"))
