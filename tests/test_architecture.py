@@ -20,6 +20,8 @@ ENTRIES, LINES = 12, 350
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*") if path.is_file() and path.suffix in ("", ".py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def name(path):
@@ -141,3 +143,25 @@ def test_every_folder_fits_in_one_look(top):
 @pytest.mark.parametrize("path", [*SOURCES, *SCRIPTS, *TESTS], ids=name)
 def test_no_file_is_longer_than_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES
+
+
+def defines(module, wanted):
+    """Whether a module of ours has a sub-module or a name at its top (assigned, defined or imported)."""
+    if is_module(f"{module}.{wanted}"):
+        return True
+    path = ROOT.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path.exists() and bool(
+        re.search(rf"^(?![ ]*#).*\b{wanted}\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("path", [*TESTS, *SCRIPTS, *EXAMPLES, *PAGES], ids=name)
+def test_imports_inside_texts_resolve(path):
+    """Programs that tests and pages hold as text are moved by nobody when a module moves."""
+    found = re.findall(
+        r"^ *from ((?:reer|train|eval)\b[\w.]*) import ([\w, ]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    for module, names in found:
+        for wanted in (one.split(" as ")[0].strip() for one in names.split(",")):
+            assert defines(module, wanted), f"{name(path)}: from {module} import {wanted}"

@@ -178,10 +178,10 @@ import sys
 from pathlib import Path
 import torch
 from reer.config import SftConfig, load_frozen
-from train.arguments import trainer_arguments
+from train.arguments.trainer import trainer_arguments
 from train.model import save_trained
-from train.training import build_trainer, join_processes
-from train.work import read
+from train.running.training import build_trainer, join_processes
+from train.examples.work import read
 
 config = load_frozen(Path(sys.argv[1]), SftConfig)
 work = read(config)

@@ -29,9 +29,9 @@ import json, sys
 from pathlib import Path
 import torch
 from reer.config import SftConfig, load_frozen
-from train.arguments import trainer_arguments
-from train.training import build_trainer
-from train.work import read
+from train.arguments.trainer import trainer_arguments
+from train.running.training import build_trainer
+from train.examples.work import read
 
 def moved(rounding):
     config = load_frozen(Path(sys.argv[1]), SftConfig)
