@@ -36,6 +36,9 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
             f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
             f"{nll['final']:.3f} with the final thinking"
         )
+    if found := summary.get("objective"):
+        none, first, final = (_shown(found[key], 3) for key in ("none", "first", "final"))
+        lines.append(f"what the search minimised  {none}, {first}, {final} ({found['unit']})")
     return lines
 
 
