@@ -92,7 +92,10 @@ class BenchmarkConfig:
     max_tokens: int = 4096
     """For thinking and answer together."""
     thinking_tokens: int = 2048
-    """For the thinking sampled to measure reference lift."""
+    """For each thinking sampled to measure reference lift."""
+    thoughts: int = 1
+    """How many of them for each prompt. One overstates the NLL of a model that thinks; several come nearer to it by
+    their mean probability (log-mean-exp). 0: the model answers without thinking, which is exact and scored once."""
     temperature: float = 0.7
     top_p: float = 0.95
 

@@ -7,7 +7,7 @@ import pytest
 
 from reer.backend.fake import FakeTokenizer
 from reer.config import LeakConfig, ObjectiveConfig, SamplingConfig, SearchConfig, SegmentConfig
-from reer.errors import BackendError, ConfigError, ExampleError
+from reer.errors import BackendError, ExampleError
 from reer.layout import Layout
 from reer.method.prompts import Prompt, PromptSet
 from reer.method.propose import Proposer
@@ -183,7 +183,7 @@ def test_an_objective_decides_and_the_nll_recorded_beside_it_is_the_raw_one():
     scorer = Disagreeing()
     whole = run(searching(script, CLIPPED, scorer))
     baseline, first, step = whole
-    assert baseline.nll == 3.0
+    assert (baseline.nll, baseline.objective) == (3.0, 1.5)
     assert [(c.nll, c.objective) for c in first.candidates] == [(2.5, 1.75), (3.0, 1.5)]
     assert (first.kept, first.nll, first.objective) == (1, 3.0, 1.5)
     assert [(c.nll, c.objective) for c in step.candidates] == [(2.5, 1.75), (3.5, 1.25)]
@@ -191,7 +191,7 @@ def test_an_objective_decides_and_the_nll_recorded_beside_it_is_the_raw_one():
     state = State.of(whole)
     assert (state.nll, state.value) == (3.5, 1.25)
     # one line of 36 bytes: the authors' rule leaves its last token
-    assert {(r.skip, r.clip) for r in scorer.requests} == {(len(EXAMPLE.answer) - 1, 2.0)}
+    assert {(r.skip, r.clip, r.kind) for r in scorer.requests} == {(len(EXAMPLE.answer) - 1, 2.0, "mean_nll")}
     for cut in range(4):
         assert run(searching(script, CLIPPED, Disagreeing()), whole[:cut]) == whole[cut:]
 
@@ -204,33 +204,6 @@ def test_what_is_not_kept_leaves_the_objective_as_it_was_and_the_threshold_is_on
     assert len(run(searching(script, below, Disagreeing()))) == 2
     above = SearchConfig(**(vars(CLIPPED) | {"threshold": 1.2}))
     assert len(run(searching(script, above, Disagreeing()))) == 3
-
-
-def test_a_relative_threshold_stops_once_that_share_of_the_objective_is_gone():
-    def events(settings, scorer=None, **changes):
-        return run(searching(Script(**SCRIPT), SearchConfig(**(vars(settings) | changes)), scorer))
-
-    # 3.0 nats without thinking and with the first; 2.5 after the first step: a sixth
-    assert len(events(SETTINGS)) == 4
-    assert len(events(SETTINGS, relative_threshold=1 / 6)) == 3
-    assert len(events(SETTINGS, relative_threshold=0.17)) == 4
-    assert len(events(SETTINGS, relative_threshold=0.0)) == 2
-    # of the objective it is the same share, although the NLL rises
-    whole = events(CLIPPED, Disagreeing(), relative_threshold=1 / 6)
-    assert [event.objective for event in whole] == [1.5, 1.5, 1.25]
-    assert [event.nll for event in whole] == [3.0, 3.0, 3.5]
-
-
-def test_the_kind_of_the_objective_reaches_the_scorer_and_an_unknown_one_is_refused():
-    probable = SearchConfig(**(vars(SETTINGS) | {"objective": ObjectiveConfig(kind="mean_prob"), "threshold": 0.0}))
-    scorer = Disagreeing()
-    run(searching(Script(**SCRIPT), probable, scorer))
-    assert {(r.kind, r.skip, r.clip) for r in scorer.requests} == {("mean_prob", 0, None)}
-    wrong = SearchConfig(objective=ObjectiveConfig(kind="mean_probability"))
-    with pytest.raises(
-        ConfigError, match=r"search.objective.kind=mean_probability is unknown: .* mean_nll, mean_prob"
-    ):
-        searching(Script(**SCRIPT), wrong)
 
 
 def test_without_an_objective_nothing_is_skipped_or_clipped():
