@@ -60,6 +60,8 @@ def run(config: EvaluationConfig) -> int:
         raise ConfigError(f"steps={unknown[0]} is unknown (known: {', '.join(STEPS)})")
     check(config.benchmark)
     benchmark, judges = load(config.benchmark), judges_of(config.judge)
+    for line in benchmark.told:
+        print(line)
     if config.dry_run:
         print(planned(benchmark, judges, config))
         return DONE

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from reer.config.data import LayoutConfig
+from reer.config.data import ColumnsConfig, LayoutConfig
 from reer.config.engines import BackendConfig
 from reer.config.run import ExecutorConfig, RunConfig
 
@@ -85,6 +85,8 @@ class BenchmarkConfig:
     path: str | None = None
     """File or folder with the benchmark's data; `sample`: the few rows shipped with the package; null: the published
     files, fetched once and checked (reasoning: the 8 held-out pairs shipped with the package)."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Which column of your pairs holds a part, where it has a name that is in no table (reasoning alone)."""
     limit: int | None = None
     """Ask only so many prompts, spread evenly over tasks or domains; raising it extends a run."""
     rubric: str | None = None
