@@ -22,6 +22,7 @@ from reer.text import seed_of
 from reer.types import FORMAT_VERSION
 
 from .scoring.families import families, family_of
+from .scoring.lifts import compare_lifts, lines_of
 from .statistics import holm, kendall_tau, length_adjusted, paired_difference, within_prompt_correlation
 
 SAME = {
@@ -165,6 +166,7 @@ def _benchmark(evaluations: Sequence[Evaluation], seed: int) -> dict[str, Any]:
         "overall": {model: _mean(scores[model], weights) for model in models},
         "pairs": pairs,
         "length": _length(models, scores, shared),
+        "lift": compare_lifts(evaluations, seed),
         **_judges(evaluations, scores, weights),
     }
 
@@ -317,6 +319,7 @@ def table(comparison: Row) -> str:
         if length["per_doubling"] is not None:
             adjusted = ", ".join(f"{model} {score:.3f}" for model, score in length["adjusted"].items())
             lines.append(f"  at one length: {adjusted} ({length['per_doubling']:+.3f} per doubling of the words)")
+        lines += lines_of(found["lift"])
         lines += [f"  model ranks of {pair}: Kendall's tau {tau:+.2f}"
                   for pair, tau in found["kendall_tau"].items() if tau is not None]  # fmt: skip
     return "\n".join(lines)

@@ -7,7 +7,7 @@ as they are; others are assumed.
 from collections.abc import Mapping
 from pathlib import Path
 
-from reer.config import EvaluationConfig, ModelJudgeConfig
+from reer.config import BenchmarkConfig, EvaluationConfig, ModelJudgeConfig
 
 from .answering.answers import read_answers
 from .answering.lift import LIFT_FIELDS, current_lifts
@@ -32,15 +32,22 @@ def planned(benchmark: Benchmark, judges: Mapping[str, ModelJudgeConfig], config
         allowed = len(missing) * config.benchmark.max_tokens
         lines.append(f"answers        {len(missing):>8,} requests, at most {allowed:,} tokens generated")
         if references := _lifts_missing(benchmark, config):
-            thought = references * config.benchmark.thinking_tokens
-            lines.append(
-                f"reference lift {references:>8,} requests, at most {thought:,} tokens generated; "
-                f"{3 * references:,} texts scored"
-            )
+            lines.append(_lift(references, config.benchmark))
     if "judge" in config.steps:
         stored = peek(Path(config.run_dir) / "verdicts.jsonl", VERDICT_FIELDS)
         lines += [judging(name, judge, judged, answers, stored, config) for name, judge in judges.items()]
     return "\n".join([*lines, DRY_RUN])
+
+
+def _lift(references: int, benchmark: BenchmarkConfig) -> str:
+    """Base and model score each answer without thinking, the model again behind each thought."""
+    n = benchmark.thoughts
+    each = f" of {n} thoughts" if n > 1 else ""
+    return (
+        f"reference lift {references if n else 0:>8,} requests{each}, "
+        f"at most {references * n * benchmark.thinking_tokens:,} tokens generated; "
+        f"{references * (2 + n):,} texts scored"
+    )
 
 
 def _lifts_missing(benchmark: Benchmark, config: EvaluationConfig) -> int:

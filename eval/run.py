@@ -29,6 +29,7 @@ from .answering.engines import Engines, refuse_other_weights, replaced
 from .answering.lift import LIFT_FIELDS, changed_pairs, measure_lift
 from .answering.outputs import training_texts
 from .answering.respond import ANSWER_FIELDS, changed_prompts, current_answers, reply_parser, respond
+from .answering.thoughts import check
 from .benchmarks import load
 from .benchmarks.items import Benchmark, Item
 from .benchmarks.rubric import WORDING
@@ -57,7 +58,10 @@ def run(config: EvaluationConfig) -> int:
         return validate(config)
     if unknown := [step for step in config.steps if step not in STEPS]:
         raise ConfigError(f"steps={unknown[0]} is unknown (known: {', '.join(STEPS)})")
+    check(config.benchmark)
     benchmark, judges = load(config.benchmark), judges_of(config.judge)
+    for line in benchmark.told:
+        print(line)
     if config.dry_run:
         print(planned(benchmark, judges, config))
         return DONE

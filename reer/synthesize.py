@@ -17,7 +17,7 @@ from reer.backend import build_generator, build_scorer, describe, prepare, serve
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
 from reer.files.export import export, mark_pending, rows_of
-from reer.files.pairs import Notes, path_of, read_pairs, rows_in_words
+from reer.files.pairs import Notes, look_ahead, path_of, read_pairs, rows_in_words
 from reer.files.rows import files_of
 from reer.files.survey import Survey, former_texts, survey, unfinished
 from reer.layout import build_layout
@@ -46,7 +46,7 @@ def run(config: SynthesizeConfig) -> int:
         tell(pairs.notes, path)
         print(estimate(pairs.examples, config))
         return DONE
-    next(row for row in rows_of(config.data) if isinstance(row, Example))  # without one, no folder is made
+    look_ahead(path, config.data)  # without a usable row no folder is made, nor for a column that no row has
     run_dir = open_run_dir(config, begun=(Path(config.run_dir) / "manifest.json").exists())
     ledger = Ledger(run_dir / "ledger.db")
     try:

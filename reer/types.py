@@ -14,6 +14,7 @@ FORMAT_VERSION = 1
 FinishReason = Literal["stop", "length"]
 Role = Literal["system", "user", "assistant"]
 Operation = Literal["rewrite", "delete", "merge"]
+ObjectiveKind = Literal["mean_nll", "mean_prob"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class Score:
     tokens: int
     """Tokens in the span."""
     objective: float | None = None
-    """What a search minimises, in nats per token, where that is not `nll`."""
+    """What a search minimises, where that is not `nll`: lower is better, in the unit of its kind."""
 
     @property
     def value(self) -> float:
@@ -128,6 +129,8 @@ class Baseline:
 
     nll: float
     answer_tokens: int
+    objective: float | None = None
+    """As of `Score`; None also in runs from before it was kept."""
     usage: Usage
 
 
@@ -246,20 +249,28 @@ class ScoreRequest:
     """The objective leaves out so many tokens at the beginning of the span."""
     clip: float | None = None
     """The objective counts no token with more nats than this."""
+    kind: ObjectiveKind = "mean_nll"
+    """What the objective is made of: the mean NLL of its tokens, or 1 - their mean probability."""
 
     @property
     def has_objective(self) -> bool:
         """Whether something else than the raw mean is minimised."""
-        return self.skip > 0 or self.clip is not None
+        return self.skip > 0 or self.clip is not None or self.kind != "mean_nll"
 
     def __post_init__(self) -> None:
         assert 0 < self.start < self.end <= len(self.ids), (self.start, self.end, len(self.ids))
 
 
 def score_of(nlls: Sequence[float], request: ScoreRequest) -> Score:
-    """The score of a span from the NLL of each of its tokens, in nats."""
+    """The score of a span from the NLL of each of its tokens, in nats.
+
+    The objective `mean_prob` is 1 - the mean probability of a token, between 0 and 1: the mean probability is the
+    reward of RLPR (arXiv 2506.18254), and here lower is better.
+    """
     clip = math.inf if request.clip is None else request.clip
     counted = [min(nll, clip) for nll in nlls[request.skip :]]
+    if request.kind == "mean_prob":
+        counted = [-math.expm1(-nll) for nll in counted]
     objective = math.fsum(counted) / len(counted) if request.has_objective else None
     return Score(math.fsum(nlls) / len(nlls), len(nlls), objective)
 

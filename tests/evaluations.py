@@ -64,9 +64,11 @@ def write_evaluation(
     write_rows(folder / "verdicts.jsonl", judged)
     rows = [_on_the_scale_of_overall(row, benchmark) for row in rows]
     write_rows(folder / "scores.jsonl", rows)
-    nll = {"base": 3.5, "model": 3.5 - shift, "model_with_thinking": 3.4 - shift}
+    nll = {"base": 3.5, "model": 3.5 - shift, "model_with_thinking": 3.4 - shift, "one_thought": 3.425 - shift}
     if benchmark == "reasoning":
-        write_rows(folder / "lift.jsonl", [{"id": name, "nll": nll, "thinking": f"Sampled. {text}"} for name in names])
+        lift = {"pair": "p", "status": "ok", "lift": 0.1 + shift, "answer_tokens": 90, "nll": nll}
+        lift |= {"thinking": f"Sampled. {text}", "thinking_tokens": 61.5, "thoughts": {"asked": 1}}
+        write_rows(folder / "lift.jsonl", [{"id": name} | lift for name in names])
     results = {
         "model": model,
         "benchmarks": {benchmark: _result(rows, benchmark, judges, failed) | result},
@@ -199,7 +201,13 @@ def _result(rows: Sequence[Row], benchmark: str, judges: Sequence[str], failed: 
 
 def _lift(shift: float, n: int, nll: Row) -> Row:
     estimate = {"mean": 0.1 + shift, "low": 0.05, "high": 0.2, "n": n, "n_ok": n}
-    return estimate | {"n_asked": n, "missing": 0, "nll": nll, "by_source": {"A book": estimate}}
+    thoughts = {"asked": 1, "scored": n, "cut": 0, "failed": {}, "effective": 1.0}
+    return estimate | {
+        "n_asked": n, "missing": 0, "nll": nll, "by_source": {"A book": estimate},
+        "thoughts": thoughts, "exact": False,
+        "thinking_tokens": {"mean": 61.5, "low": 50.0, "high": 73.0, "n": n},
+        "overstated": {"mean": 0.025, "low": 0.01, "high": 0.04, "n": n},
+    }  # fmt: skip
 
 
 def _outputs(rows: Sequence[Row], benchmark: str) -> Row:

@@ -175,3 +175,14 @@ def refused(result, sentence):
     assert said.startswith("reer-synthesize: ")
     assert sentence in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("key", ["query", "thinking"])
+def test_a_column_that_no_row_has_leaves_no_folder_behind(synthesize, tmp_path, key):
+    code, _, _, said = synthesize([GOOD, OTHER], f"data.columns.{key}=titel")
+    assert code == launch.MISTAKE
+    assert said.endswith(
+        f"data.columns.{key}=titel: no row of pairs.jsonl has that column (there are: id, query, answer)"
+    )
+    assert not (tmp_path / "run").exists()
+    assert synthesize([GOOD, OTHER | {"titel": "Hm."}], f"data.columns.{key}=titel")[0] != launch.MISTAKE

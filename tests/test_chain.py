@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -102,7 +103,8 @@ def token_nlls(model, layout, thinking):
     return [-logprobs[i - 1, encoded.ids[i]].item() for i in range(encoded.answer, encoded.end)]
 
 
-OBJECTIVES = {"the paper's": ObjectiveConfig(), "clipped": ObjectiveConfig(clip=5.9)}
+OBJECTIVES = {"the paper's": ObjectiveConfig(), "clipped": ObjectiveConfig(clip=5.9),
+              "probable": ObjectiveConfig(kind="mean_prob")}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -118,8 +120,10 @@ def test_every_number_on_the_way_is_what_plain_transformers_says_and_what_is_min
     for n in range(2, len(whole) + 1):
         state = State.of(whole[:n])
         nlls = token_nlls(plain, layout, state.trajectory.text)
-        clipped = [min(nll, objective.clip or nll) for nll in nlls]
-        values.append(sum(clipped) / len(clipped))
+        counted = [min(nll, objective.clip or nll) for nll in nlls]
+        if objective.kind == "mean_prob":
+            counted = [1 - math.exp(-nll) for nll in counted]
+        values.append(sum(counted) / len(counted))
         assert state.nll == pytest.approx(sum(nlls) / len(nlls), abs=1e-4)
         assert state.value == pytest.approx(values[-1], abs=1e-4)
     assert all(later <= earlier + 1e-6 for earlier, later in zip(values, values[1:], strict=False))

@@ -75,12 +75,12 @@ def test_the_authors_search_brings_its_layout_and_no_other_search_does(searches)
     found = dict(searches)
     official = found.pop("official")
     assert (official.layout.name, official.layout.instruction) == ("answer_tags", "default")
-    assert vars(official.search.objective) == {"clip": 2.0, "skip_opening": True}
+    assert vars(official.search.objective) == {"kind": "mean_nll", "clip": 2.0, "skip_opening": True}
     assert (official.search.candidates, official.search.leak.enabled) == (2, False)
     assert (official.search.max_steps, official.search.threshold) == (10, 0.25)
     for config in found.values():
         assert (config.layout.name, config.layout.instruction) == ("think", None)
-        assert vars(config.search.objective) == {"clip": None, "skip_opening": False}
+        assert vars(config.search.objective) == {"kind": "mean_nll", "clip": None, "skip_opening": False}
         assert (config.search.start, config.search.edits) == ("direct", [])
 
 
@@ -185,6 +185,21 @@ def test_a_run_folder_is_continued_only_with_the_same_settings(tmp_path):
     with pytest.raises(RunDirError, match=r"search.threshold \(was 0.25, now 0.5\), seed \(was 0, now 1\)"):
         launch.open_run_dir(config("data.limit=5", "seed=1", "search.threshold=0.5"))
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").data.limit == 5
+
+
+def test_a_run_folder_from_before_a_key_was_known_goes_on_as_it_began(tmp_path):
+    def config(*overrides):
+        return load(compose("synthesize", overrides=[f"run_dir={tmp_path}/run", *overrides]), SynthesizeConfig)
+
+    frozen = launch.open_run_dir(config()) / "config.yaml"
+    older = OmegaConf.load(frozen)
+    del older.search.objective["kind"]
+    del older.search["relative_threshold"]
+    OmegaConf.save(older, frozen)
+    launch.open_run_dir(config())
+    OmegaConf.save(older, frozen)
+    with pytest.raises(RunDirError, match=r"search.objective.kind \(was None, now mean_prob\)"):
+        launch.open_run_dir(config("search.objective.kind=mean_prob"))
 
 
 def test_a_run_folder_that_cannot_be_written_is_one_sentence(tmp_path):

@@ -2,11 +2,12 @@
 
 from dataclasses import asdict, fields
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reer.types import Candidate, Score, ScoreRequest, Trajectory, Usage
+from reer.types import Candidate, Score, ScoreRequest, Trajectory, Usage, score_of
 
 PARAGRAPHS = Trajectory(("I begin.\n\n", "Then rain.\n\n", "It ends. \n"))
 SEGMENTS = st.lists(st.text("ab \n", min_size=1).filter(str.strip), min_size=1, max_size=6).map(tuple)
@@ -50,9 +51,20 @@ def test_an_objective_decides_where_there_is_one_and_perplexity_stays_that_of_th
 
 
 def test_a_request_has_an_objective_if_it_skips_or_clips():
-    settings = [(), (0, None), (1, None), (0, 2.0), (1, 2.0)]
+    settings = [(), (0, None), (1, None), (0, 2.0), (1, 2.0), (0, None, "mean_prob")]
     found = [ScoreRequest((1, 2, 3), 1, 3, *how).has_objective for how in settings]
-    assert found == [False, False, True, True, True]
+    assert found == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize(("skip", "clip"), [(0, None), (1, None), (0, 1.5), (1, 1.5)])
+def test_mean_prob_is_one_less_the_mean_probability_of_a_token(skip, clip):
+    probabilities = np.array([0.9, 0.05, 0.5, 0.25])
+    request = ScoreRequest((1,) * 5, 1, 5, skip, clip, "mean_prob")
+    score = score_of(list(-np.log(probabilities)), request)
+    floor = 0.0 if clip is None else np.exp(-clip)
+    assert score.objective == pytest.approx(1 - np.maximum(probabilities[skip:], floor).mean(), abs=1e-12)
+    assert score.value == score.objective
+    assert score.nll == pytest.approx(-np.log(probabilities).mean())
 
 
 def test_costs_add_up_field_by_field():

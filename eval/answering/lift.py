@@ -1,22 +1,24 @@
 """Reference lift: how much likelier a good answer is to the model under test, after thinking, than to the base model.
 
-The thinking z is sampled from the model under test, which never sees the reference answer y:
-lift = NLL_base(y|x) - NLL_model(y|x, z), in nats per token of y. Needs no judge.
+The thinkings z are sampled from the model under test, which never sees the reference answer y:
+lift = NLL_base(y|x) - NLL_model(y|x), in nats per token of y. Of the model NLL_model(y|x) is -log of the mean of
+p(y|x, z_n) over its thinkings (`thoughts.py`), or the plain NLL if it does not think. Needs no judge.
 Knows generators and scorers by their protocols, and the layout.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
-from reer.backend.server.chat import sound
 from reer.config import BenchmarkConfig, LayoutConfig
-from reer.errors import ConfigError, LayoutError
-from reer.layout import THINK_CLOSE, Encoded, Layout, build_layout
-from reer.text import digest, seed_of
-from reer.types import Example, GenerateRequest, Generator, Response, Scorer
+from reer.errors import BackendError, ConfigError, LayoutError
+from reer.layout import Encoded, Layout, build_layout
+from reer.text import digest
+from reer.types import Example, Generator, Scored, Scorer, ScoreRequest
 
 from ..store import Row, Rows, fill
+from .thoughts import Thought, facts, pooled_nll, think
 
 LIFT_FIELDS = ("id", "pair", "status", "lift", "nll")
 """What a row of lift.jsonl has at least."""
@@ -55,51 +57,107 @@ async def measure_lift(
 
     async def one(id_: str) -> Row:
         example = missing[id_]
-        sample = await _think(example, used.generator, layouts[0], benchmark, seed)
-        named = {"model": label, "id": id_, "pair": _hash(example), "thinking": sample.text.strip()}
-        return named | {"finish_reason": sample.finish_reason} | await _compare(example, sample, used, layouts)
+        thoughts = await think(example, used.generator, layouts[0], benchmark, seed)
+        first = thoughts[0] if thoughts else Thought()
+        named = {"model": label, "id": id_, "pair": _hash(example), "thinking": first.text}
+        return named | {"finish_reason": first.finish_reason} | await _compare(example, thoughts, used, layouts)
 
     return await fill(lifts, list(missing), one, concurrency=concurrency, title="reference lift")
 
 
-async def _think(
-    example: Example, generator: Generator, layout: Layout, benchmark: BenchmarkConfig, seed: int
-) -> Response:
-    request = GenerateRequest(
-        messages=layout.turns(example.query, example.history),
-        seeds=(seed_of(seed, "thinking", example.id),),
-        max_tokens=benchmark.thinking_tokens,
-        temperature=benchmark.temperature,
-        top_p=benchmark.top_p,
-        stop=(THINK_CLOSE,),
-        prefill=layout.frame.before_thinking,
-    )
-    [[draw]] = await generator.generate([request])
-    return sound(draw)
-
-
-async def _compare(example: Example, sample: Response, used: LiftEngines, layouts: tuple[Layout, Layout]) -> Row:
-    """The three NLLs in nats per answer token, or why there are none."""
+async def _compare(
+    example: Example, thoughts: Sequence[Thought], used: LiftEngines, layouts: tuple[Layout, Layout]
+) -> Row:
+    """The NLLs in nats per answer token, or why there are none, and what became of each thought."""
     try:
         plain, base = (layout.encode(example.query, None, example.answer, example.history) for layout in layouts)
-        thought = layouts[0].encode(example.query, sample.text.strip(), example.answer, example.history)
     except LayoutError as error:
-        return {"status": "missing", "reason": str(error), "nll": None, "lift": None, "answer_tokens": None}
+        return _missing(str(error), thoughts)
     if _answer_ids(plain) != _answer_ids(base):
         raise ConfigError("scorer and evaluated model split an answer into different tokens: no lift can be measured")
-    of_model = used.model.score([plain.score_request(), thought.score_request()])
+    laid_out = [_laid_out(example, thought, layouts[0]) for thought in thoughts]
+    exact = all(thought.failed == "empty" for thought, _ in laid_out)
+    if not exact and not any(encoded for _, encoded in laid_out):
+        return _missing(laid_out[0][0].reason, [thought for thought, _ in laid_out])
+    of_model = _scored(used.model, plain, laid_out)
     if used.base is used.model:
-        scored = await of_model
-        scored_base = scored[0]
+        nll_model, scored = await of_model
+        nll_base = nll_model
     else:
-        scored, [scored_base] = await asyncio.gather(of_model, used.base.score([base.score_request()]))
-    nll = {
-        "base": scored_base.score.nll,
-        "model": scored[0].score.nll,
-        "model_with_thinking": scored[1].score.nll,
+        (nll_model, scored), [found] = await asyncio.gather(of_model, used.base.score([base.score_request()]))
+        nll_base = found.score.nll
+    nlls = [thought.nll for thought in scored if thought.nll is not None]
+    together = None if exact else pooled_nll(nlls, plain.answer_tokens)
+    row: Row = {
+        "status": "no_thinking" if exact else "ok",
+        "reason": "the thinking is empty" if exact and thoughts else "",
+        "nll": {"base": nll_base, "model": nll_model, "model_with_thinking": together},
+        "lift": nll_base - (nll_model if together is None else together),
+        "answer_tokens": plain.answer_tokens,
     }
-    lift = nll["base"] - nll["model_with_thinking"]
-    return {"status": "ok", "reason": "", "nll": nll, "lift": lift, "answer_tokens": plain.answer_tokens}
+    row["nll"]["one_thought"] = None if exact else fmean(nlls)
+    return row | facts(scored, plain.answer_tokens) | ({"thinking_tokens": 0} if exact else {})
+
+
+def _missing(reason: str, thoughts: Sequence[Thought]) -> Row:
+    row: Row = {"status": "missing", "reason": reason, "nll": None, "lift": None, "answer_tokens": None}
+    return row | facts(thoughts, None)
+
+
+def _laid_out(example: Example, thought: Thought, layout: Layout) -> tuple[Thought, Encoded | None]:
+    """A thought with its length, and the ids of the answer behind it; None where it has failed, now or before."""
+    if thought.failed:
+        return thought, None
+    try:
+        encoded = layout.encode(example.query, thought.text, example.answer, example.history)
+    except LayoutError as error:
+        return thought.without("not_laid_out", str(error)), None
+    return replace(thought, tokens=len(layout.tokenizer.encode(thought.text))), encoded
+
+
+async def _scored(
+    model: Scorer, plain: Encoded, laid_out: Sequence[tuple[Thought, Encoded | None]]
+) -> tuple[float, list[Thought]]:
+    """NLL without thinking, and the thoughts with theirs; equal ones are scored once, all of them in one call.
+
+    Raises:
+        BackendError: the answer cannot be scored without thinking, or behind any thought.
+    """
+    requests = dict.fromkeys(encoded.score_request() for _, encoded in laid_out if encoded)
+    first, *found = await _each(model, [plain.score_request(), *requests])
+    if isinstance(first, BackendError):
+        raise first
+    errors = [result for result in found if isinstance(result, BackendError)]
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    results = dict(zip(requests, found, strict=True))
+    thoughts = [
+        _with(thought, results[encoded.score_request()]) if encoded else thought for thought, encoded in laid_out
+    ]
+    return first.score.nll, thoughts
+
+
+async def _each(model: Scorer, requests: Sequence[ScoreRequest]) -> Sequence[Scored | BackendError]:
+    """The result of each request; where one of several thoughts cannot be scored, the others are all the same."""
+
+    async def alone(request: ScoreRequest) -> Scored | BackendError:
+        try:
+            return (await model.score([request]))[0]
+        except BackendError as error:
+            return error
+
+    try:
+        return await model.score(requests)
+    except BackendError:
+        if len(requests) < 3:  # the answer alone, and behind one thought
+            raise
+        return await asyncio.gather(*map(alone, requests))
+
+
+def _with(thought: Thought, result: Scored | BackendError) -> Thought:
+    if isinstance(result, BackendError):
+        return thought.without("not_scored", str(result))
+    return replace(thought, nll=result.score.nll)
 
 
 def current_lifts(rows: Sequence[Row], examples: Sequence[Example]) -> dict[str, Row]:

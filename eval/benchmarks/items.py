@@ -66,6 +66,8 @@ class Benchmark:
     weights: str
     """Hash of what makes an answer's score of its verdicts: weights may change without a new verdict."""
     quarantined: Sequence[Quarantined] = ()
+    told: Sequence[str] = ()
+    """What reading did to the rows, as lines for the terminal."""
 
 
 def make_benchmark(

@@ -4,10 +4,12 @@ The judged text is the answer alone; thinking is stripped before. The paper name
 neither prompt nor anchors, so both are ours. Criteria of one's own take their place with `benchmark.rubric`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from reer.config import BenchmarkConfig
-from reer.files.pairs import read_pairs
+from reer.config import BenchmarkConfig, DataConfig
+from reer.errors import DataError
+from reer.files.pairs import Pairs, read_pairs
 from reer.files.rows import files_of
 from reer.run.manifest import sha256
 from reer.types import Example
@@ -94,14 +96,30 @@ def load(config: BenchmarkConfig) -> Benchmark:
         DataError: a file is missing or has no usable row, or the rubric's is not one.
     """
     path = None if config.path in (None, SAMPLE) else Path(str(config.path))
-    pairs = read_pairs(path, default=SHIPPED)
+    pairs = _pairs(path, config)
     rubric = read_rubric(Path(config.rubric)) if config.rubric else RUBRIC
     items = [_item(example, rubric) for example in pairs.examples]
     files = {file.name if file == pairs.path else str(file): sha256(file) for file in files_of(pairs.path)}
     source = Source(version="shipped" if path is None else "own", files=files)
     scores = [rubric.points(score) for criterion in rubric.criteria for score in criterion.scale]
     bounds = min(scores), max(scores)
-    return make_benchmark(config, items, source, bounds, pairs.quarantined, facet="domain")
+    found = make_benchmark(config, items, source, bounds, pairs.quarantined, facet="domain")
+    return replace(found, told=pairs.notes.told(pairs.path.name, "benchmark"))
+
+
+def _pairs(path: Path | None, config: BenchmarkConfig) -> Pairs:
+    """Pairs in any form that a search reads. The reader's sentences name its own key; here it is another."""
+    try:
+        pairs = read_pairs(path, data=DataConfig(columns=config.columns), default=SHIPPED)
+    except DataError as error:
+        raise DataError(_own(str(error))) from error
+    pairs.quarantined = [replace(row, reason=_own(row.reason)) for row in pairs.quarantined]
+    pairs.notes.riding.clear()  # an item keeps nothing but what it is asked and judged by
+    return pairs
+
+
+def _own(sentence: str) -> str:
+    return sentence.replace("data.columns.", "benchmark.columns.")
 
 
 def _item(example: Example, rubric: Rubric) -> Item:

@@ -4,27 +4,23 @@ A pure function of the rows: no model, no clock. How verdicts become a prompt's 
 how those become estimates in `summary.py`.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
 
 from reer.config import ModelJudgeConfig
 from reer.files.results import served_models
-from reer.text import seed_of
-from reer.types import Example
 
 from ..answering.answers import answer_counts
-from ..answering.lift import current_lifts
 from ..answering.outputs import measure_outputs
 from ..answering.respond import current_answers
 from ..benchmarks.items import Benchmark
 from ..benchmarks.rubric import WORDING
 from ..judging.ask import settled
 from ..judging.budget import cost_of
-from ..statistics import bootstrap_mean
 from ..store import Row
+from .lifts import reference_lift
 from .scores import score_prompts
 from .summary import Summary, counts
 
@@ -60,7 +56,7 @@ def summarise(
     found = Summary(benchmark, prompts, answers, seed)
     required = {item.id: item.required_words for item in benchmark.items if item.required_words}
     references = [item.reference for item in benchmark.items if item.reference]
-    lift = _reference_lift(stored.lifts, references, seed) if lift_measured and references else None
+    lift = reference_lift(stored.lifts, references, seed) if lift_measured and references else None
     paid = [*stored.verdicts, *stored.anchors]
     result = found.scores() | {
         "answers": answer_counts(benchmark.items, answers),
@@ -85,23 +81,3 @@ def summarise(
         "format_version": RESULTS_VERSION,
     }
     return results, found.rows()
-
-
-def _reference_lift(rows: Sequence[Row], references: Sequence[Example], seed: int) -> dict[str, Any]:
-    lifts = list(current_lifts(rows, references).values())
-    sources = {example.id: example.source.partition(";")[0] or "unknown" for example in references}
-    ok = [row for row in lifts if row["status"] == "ok"]
-    by_source: dict[str, list[float]] = defaultdict(list)
-    for row in ok:
-        by_source[sources[row["id"]]].append(row["lift"])
-    names = ("base", "model", "model_with_thinking")
-    return {
-        **asdict(bootstrap_mean([row["lift"] for row in ok], seed_of(seed, "lift"))),
-        "n_asked": len(references),
-        "missing": len(lifts) - len(ok),
-        "nll": {name: fmean(row["nll"][name] for row in ok) if ok else None for name in names},
-        "by_source": {
-            source: asdict(bootstrap_mean(values, seed_of(seed, "lift", source)))
-            for source, values in sorted(by_source.items())
-        },
-    }

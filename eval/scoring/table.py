@@ -76,7 +76,27 @@ def _lift(lift: Result) -> list[str]:
         f"  reference lift          {interval(lift)}  {lift['n']}/{lift['n_asked']}  nats per token",
         f"    NLL of the reference answer: base {shown['base']}, this model {shown['model']}, "
         f"this model with its thinking {shown['model_with_thinking']}",
+        *_thinking(lift, shown["one_thought"]),
     ]
+
+
+def _thinking(lift: Result, one: str) -> list[str]:
+    """Behind how much thinking these numbers stand, and which of it could not be used."""
+    thoughts = lift["thoughts"]
+    if lift["exact"]:
+        return ["    no thinking was written: the NLL of this model without thinking is exact, whatever their number"]
+    lines = [f"    tokens of thinking {interval(lift['thinking_tokens'], 0).strip()}"]
+    if thoughts["asked"] > 1:
+        lines[0] += (
+            f", {thoughts['asked']} thoughts a prompt, of which {thoughts['effective'] or 0:.1f} carry the mean"
+        )
+        lines.append(f"    one thought alone {one}, too much by {interval(lift['overstated']).strip()}")
+    if thoughts["failed"]:
+        kinds = ", ".join(f"{kind.replace('_', ' ')} {n}" for kind, n in thoughts["failed"].items())
+        lines.append(f"    thoughts without a score: {kinds}")
+    if thoughts["asked"] == 1 and thoughts["cut"]:
+        lines.append(f"    thinking that was cut at benchmark.thinking_tokens: {thoughts['cut']}")
+    return lines
 
 
 def _outputs(outputs: Result) -> list[str]:

@@ -98,7 +98,8 @@ class CachedScorer:
         return await self.scorer.next_token(prompts, options)
 
     def _key(self, request: ScoreRequest) -> bytes:
-        span = f"{request.start} {request.end} {request.skip} {request.clip}".encode()
+        kind = "" if request.kind == "mean_nll" else f" {request.kind}"  # entries from before there were kinds count
+        span = f"{request.start} {request.end} {request.skip} {request.clip}{kind}".encode()
         ids = array("q", request.ids[: request.end]).tobytes()
         return hashlib.sha256(b"\0".join((self._identity, span, ids))).digest()
 

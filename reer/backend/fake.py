@@ -102,8 +102,10 @@ class FakeScorer:
         noise = int(digest(before, answer)[:8], 16) / 2**32
         tokens = request.end - request.start
         nll = 2.8 - 1.6 * known + 0.2 * noise
-        objective = nll * (request.clip or 3.0) / 3.0 if request.has_objective else None
-        return Scored(Score(nll, tokens, objective), Usage(calls=1, scored_tokens=request.end))
+        clipped = nll * (request.clip or 3.0) / 3.0
+        objective = -math.expm1(-clipped) if request.kind == "mean_prob" else clipped
+        score = Score(nll, tokens, objective if request.has_objective else None)
+        return Scored(score, Usage(calls=1, scored_tokens=request.end))
 
 
 def _text(ids: tuple[int, ...]) -> str:

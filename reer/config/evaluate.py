@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from reer.config.data import LayoutConfig
+from reer.config.data import ColumnsConfig, LayoutConfig
 from reer.config.engines import BackendConfig
 from reer.config.run import ExecutorConfig, RunConfig
 
@@ -85,6 +85,8 @@ class BenchmarkConfig:
     path: str | None = None
     """File or folder with the benchmark's data; `sample`: the few rows shipped with the package; null: the published
     files, fetched once and checked (reasoning: the 8 held-out pairs shipped with the package)."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Which column of your pairs holds a part, where it has a name that is in no table (reasoning alone)."""
     limit: int | None = None
     """Ask only so many prompts, spread evenly over tasks or domains; raising it extends a run."""
     rubric: str | None = None
@@ -92,7 +94,10 @@ class BenchmarkConfig:
     max_tokens: int = 4096
     """For thinking and answer together."""
     thinking_tokens: int = 2048
-    """For the thinking sampled to measure reference lift."""
+    """For each thinking sampled to measure reference lift."""
+    thoughts: int = 1
+    """How many of them for each prompt. One overstates the NLL of a model that thinks; several come nearer to it by
+    their mean probability (log-mean-exp). 0: the model answers without thinking, which is exact and scored once."""
     temperature: float = 0.7
     top_p: float = 0.95
 

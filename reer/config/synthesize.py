@@ -65,6 +65,9 @@ class EchoConfig:
 class ObjectiveConfig:
     """What the search minimises: the mean NLL over all of y, unless told otherwise. That is recorded beside it."""
 
+    kind: str = "mean_nll"
+    """mean_nll, in nats per token; mean_prob: 1 - the mean probability of a token (the reward of RLPR, arXiv
+    2506.18254, so that lower is better), from 0 to 1."""
     clip: float | None = None
     """Most nats that one token may count (the authors' code: 2)."""
     skip_opening: bool = False
@@ -96,13 +99,15 @@ class SearchConfig:
     accept: str = "lower"
     """lower: the best candidate, if it lowers the NLL; random: any of the candidates and the original (a control)."""
     min_gain: float = 0.0
-    """Nats per token by which a rewrite has to lower the objective."""
+    """By how much a rewrite has to lower the objective, in its unit (nats per token)."""
     max_tokens: int | None = None
     """Stop an example at the step where it has cost about so many tokens, generated, prefilled and scored together."""
     max_seconds: float | None = None
     """The same in seconds of the models' time."""
     threshold: float = 0.25
-    """Stop once the objective is below this, in nats per token."""
+    """Stop once the objective is below this, in its unit (nats per token)."""
+    relative_threshold: float | None = None
+    """Stop once thinking has taken this share of the objective away: (without thinking - now) / without."""
     patience: int | None = None
     """Stop after so many steps in a row that kept the original."""
     attempts: int = 3
@@ -145,6 +150,8 @@ class FilterConfig:
     """Largest share of the answer's n-grams."""
     min_gain: float | None = None
     """Least NLL(y|x) - NLL(y|x, z), in nats per answer token."""
+    min_relative_gain: float | None = None
+    """Least of the same as a share of NLL(y|x): 0.1 wants a tenth of the nats gone."""
 
 
 @dataclass(kw_only=True)

@@ -212,6 +212,20 @@ def stream_pairs(
         raise DataError(f"{path}: no usable row{why}")
 
 
+def look_ahead(path: Path, data: DataConfig) -> None:
+    """Read until there is a usable row and every column that `data` names has been seen: before a folder is made.
+
+    Raises: as `stream_pairs`.
+    """
+    next(row for row in stream_pairs(path, data.limit, data) if isinstance(row, Example))
+    named = Named(data.columns)
+    for row in read_rows(path) if named.unseen else ():
+        named.look(row.value)
+        if not named.unseen:
+            return
+    named.refuse_unseen(path)
+
+
 def check_turns(turns: str) -> None:
     """Raises: ConfigError: `data.turns` is none of TURNS."""
     if turns not in TURNS:

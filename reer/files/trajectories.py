@@ -17,9 +17,10 @@ from typing import Any
 from reer.backend import describe
 from reer.config import SynthesizeConfig
 from reer.method.guards import echo, leak
+from reer.method.objective import UNITS
 from reer.method.prompts import load_set
 from reer.method.state import State
-from reer.types import FORMAT_VERSION, Candidate, Example, Step, Usage
+from reer.types import FORMAT_VERSION, Candidate, Example, ObjectiveKind, Step, Usage
 
 _prompts = functools.cache(load_set)
 
@@ -40,7 +41,7 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "segments": list(state.trajectory.segments),
         "first": {"thinking": "".join(first.segments), "segments": list(first.segments)},
         "nll": {"none": baseline.nll, "first": first.nll, "final": state.nll},
-        "objective": None if first.objective is None else {"first": first.objective, "final": state.value},
+        "objective": _objective(state, config),
         "answer_tokens": baseline.answer_tokens,
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
         "echo": asdict(echo_of(thinking, example.language, config)),
@@ -58,6 +59,14 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "extra": plain(example.extra),
         "format_version": FORMAT_VERSION,
     }
+
+
+def _objective(state: State, config: SynthesizeConfig) -> dict[str, Any] | None:
+    """What was minimised, where that is not the NLL; `none` is null in runs from before it was kept."""
+    if state.baseline is None or state.first is None or state.first.objective is None:
+        return None
+    kind, none = config.search.objective.kind, state.baseline.objective
+    return {"kind": kind, "none": none, "first": state.first.objective, "final": state.value}
 
 
 def plain(value: Any) -> Any:
@@ -169,7 +178,7 @@ def arrow_schema() -> Any:
         "history": pa.list_(struct(role=text, content=text)), "thinking": text,
         "segments": pa.list_(text), "first": struct(thinking=text, segments=pa.list_(text)),
         "nll": struct(none=number, first=number, final=number),
-        "objective": struct(first=number, final=number), "answer_tokens": count,
+        "objective": struct(kind=text, none=number, first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number),
         "echo": struct(longest_run=count, containment=number), "steps": pa.list_(step),
         "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
@@ -194,6 +203,9 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     """Proposals that were never scored, by reason."""
     nll: dict[str, "array[float]"] = field(default_factory=lambda: {key: array("d") for key in NLLS})
+    objective: dict[str, "array[float]"] = field(default_factory=lambda: {key: array("d") for key in NLLS})
+    """Of trajectories whose search minimised something else than the NLL."""
+    kind: ObjectiveKind = "mean_nll"
     steps: int = 0
     accepted: int = 0
     usage: Usage = Usage()
@@ -210,6 +222,10 @@ class Tally:
         """A trajectory that is kept."""
         for key, values in self.nll.items():
             values.append(row["nll"][key])
+        if found := row["objective"]:
+            self.kind = found["kind"]
+            for key, values in self.objective.items():
+                values.append(math.nan if found[key] is None else found[key])
 
     def summary(self, examples: int, seconds: float) -> dict[str, Any]:
         """The content of summary.json; NLLs are means over the kept trajectories."""
@@ -222,6 +238,7 @@ class Tally:
                 "quarantined": self.refused["quarantined"],
             },
             "nll": {key: fmean(values) if values else None for key, values in self.nll.items()},
+            "objective": self._objective(),
             "steps": {"done": self.steps, "accepted": self.accepted},
             "rejected": dict(sorted(self.rejected.items())),
             "usage": asdict(self.usage),
@@ -229,3 +246,10 @@ class Tally:
             "seconds": seconds,
             "format_version": FORMAT_VERSION,
         }
+
+    def _objective(self) -> dict[str, Any] | None:
+        """Means of what was minimised, with its unit; None where that is the NLL."""
+        if not self.objective["final"]:
+            return None
+        means = {key: plain(fmean(values)) for key, values in self.objective.items()}
+        return {"kind": self.kind, "unit": UNITS[self.kind], **means}

@@ -14,7 +14,7 @@ from reer.config import LayoutConfig
 from reer.errors import ConfigError, LayoutError
 from reer.layout.conversation import THINK_CLOSE, THINK_OPEN, spoken
 from reer.layout.instruction import load_instruction
-from reer.types import Message, ScoreRequest, Tokenizer
+from reer.types import Message, ObjectiveKind, ScoreRequest, Tokenizer
 
 KEPT = 256
 """Queries and answers whose ids are remembered: they come again with every candidate."""
@@ -59,12 +59,14 @@ class Encoded:
         """1 on every token the model has to produce itself: thinking, answer and end of turn."""
         return [0] * self.thinking + [1] * (len(self.ids) - self.thinking)
 
-    def score_request(self, skip: int = 0, clip: float | None = None) -> ScoreRequest:
+    def score_request(
+        self, skip: int = 0, clip: float | None = None, kind: ObjectiveKind = "mean_nll"
+    ) -> ScoreRequest:
         """The answer span, all of it and nothing else. What follows it cannot change its score and is left out.
 
-        `skip` and `clip` shape the objective reported beside the NLL of the whole span.
+        `skip`, `clip` and `kind` shape the objective reported beside the NLL of the whole span.
         """
-        return ScoreRequest(self.ids[: self.end], self.answer, self.end, skip, clip)
+        return ScoreRequest(self.ids[: self.end], self.answer, self.end, skip, clip, kind)
 
 
 @dataclass(frozen=True, slots=True)

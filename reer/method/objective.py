@@ -1,17 +1,23 @@
-"""What a search may minimise instead of the mean NLL over all of y: the authors' objective, for comparison.
+"""What a search may minimise instead of the mean NLL over all of y: the authors' objective, or probabilities.
 
-Their code leaves out the first segment of y and counts no token with more than 2 nats (synthesize.py:571-628 of the
-release); of an answer that is one segment it scores a single token. Both are off by default.
+The authors' code leaves out the first segment of y and counts no token with more than 2 nats (synthesize.py:571-628
+of the release); of an answer that is one segment it scores a single token. Both are off by default. What is minimised
+is computed where scores are (`types.score_of`).
 """
 
 import re
 from itertools import takewhile
 
 from reer.config import ObjectiveConfig
-from reer.types import Tokenizer
+from reer.types import ObjectiveKind, Tokenizer
 
 SEGMENT = 100
 """Characters under which the authors' code joins a paragraph to the next."""
+UNITS: dict[ObjectiveKind, str] = {
+    "mean_nll": "nats per token",
+    "mean_prob": "1 - mean probability of a token",
+}
+"""Of each objective; of all of them less is better."""
 
 
 def skipped_tokens(answer: str, tokenizer: Tokenizer, settings: ObjectiveConfig) -> int:
@@ -37,3 +43,8 @@ def opening_of(answer: str) -> str:
         if len(answer[len(opening) :].strip()) >= SEGMENT:
             return opening
     return answer
+
+
+def kind_of(settings: ObjectiveConfig) -> ObjectiveKind:
+    """The kind that a checked config names (`policy.check`)."""
+    return next(kind for kind in UNITS if kind == settings.kind)

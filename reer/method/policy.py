@@ -11,6 +11,7 @@ from typing import get_args
 
 from reer.config import SearchConfig
 from reer.errors import ConfigError
+from reer.method.objective import UNITS
 from reer.method.state import State
 from reer.text import seed_of
 from reer.types import Attribution, Candidate, Operation, Usage
@@ -47,11 +48,12 @@ EDITS: tuple[Operation, ...] = ("delete", "merge")
 
 
 def check(settings: SearchConfig) -> None:
-    """Raises: ConfigError: an unknown order, acceptance, start or edit."""
+    """Raises: ConfigError: an unknown order, acceptance, start, objective or edit."""
     known: list[tuple[str, str, Sequence[str]]] = [
         ("order", settings.order, tuple(ORDERS)),
         ("accept", settings.accept, ("lower", "random")),
         ("start", settings.start, ("direct", "skeleton")),
+        ("objective.kind", settings.objective.kind, tuple(UNITS)),
         *(("edits", edit, EDITS) for edit in settings.edits),
     ]
     for key, value, choices in known:
@@ -63,11 +65,17 @@ def finished(state: State, settings: SearchConfig) -> bool:
     """Whether the search is good enough, has had all its visits, has stopped getting better, or is out of budget."""
     return (
         state.value < settings.threshold
+        or _gained_enough(state, settings.relative_threshold)
         or len(state.steps) >= settings.max_steps
         or (settings.patience is not None and state.rejections_in_a_row >= settings.patience)
         or (state.sweep + 1 >= settings.sweeps and not open_visits(state, settings))
         or is_spent(state.usage, [step.usage for step in state.steps], settings)
     )
+
+
+def _gained_enough(state: State, wanted: float | None) -> bool:
+    gain = state.relative_gain
+    return wanted is not None and gain is not None and gain >= wanted
 
 
 def is_spent(spent: Usage, pieces: Sequence[Usage], settings: SearchConfig) -> bool:

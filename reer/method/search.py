@@ -69,7 +69,8 @@ class Search:
         [scored] = await self._score(example, [None])
         if isinstance(scored, BackendError):
             raise ExampleError(f"its answer cannot be scored: {scored}")
-        return Baseline(nll=scored.score.nll, answer_tokens=scored.score.tokens, usage=scored.usage)
+        score = scored.score
+        return Baseline(nll=score.nll, answer_tokens=score.tokens, objective=score.objective, usage=scored.usage)
 
     async def _first(self, example: Example, state: State) -> First:
         """Draw whole trajectories, round by round; the best becomes the start of the sweep."""
@@ -181,7 +182,7 @@ class Search:
             if thinking is None:
                 raise
             return BackendError(str(error))
-        return encoded.score_request(skip=skip, clip=self.settings.objective.clip)
+        return encoded.score_request(skip, self.settings.objective.clip, objective.kind_of(self.settings.objective))
 
 
 def _none_usable(drawn: Sequence[Candidate]) -> ExampleError | BackendError:

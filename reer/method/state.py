@@ -82,6 +82,14 @@ class State:
         return self.nll if event is None or event.objective is None else event.objective
 
     @property
+    def relative_gain(self) -> float | None:
+        """(none - now) / none of what the search minimises; None where either is unknown or none is zero."""
+        if self.baseline is None or self.first is None:
+            return None
+        none = self.baseline.nll if self.first.objective is None else self.baseline.objective
+        return (none - self.value) / none if none else None
+
+    @property
     def rejections_in_a_row(self) -> int:
         kept = [n for n, step in enumerate(self.steps) if step.kept is not None]
         return len(self.steps) - 1 - (kept[-1] if kept else -1)

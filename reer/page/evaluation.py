@@ -177,6 +177,7 @@ def _judge_free(name: str, row: Models) -> View:
     return {
         "title": title(name),
         "lift": lifts if any(lift.get("mean") is not None for lift in lifts) else [],
+        "several": any((lift.get("thoughts") or {}).get("asked", 1) > 1 for lift in lifts),
         "by_source": [(source, [found.get(source) for found in by_source]) for source in _names(by_source)],
         "outputs": [
             (key, [found.get(key) for found in outputs])
@@ -193,7 +194,9 @@ def _lift_plot(evaluations: Sequence[Evaluation], labels: Sequence[str], shown: 
         if (means := _three(lift)) is not None:
             examples = [three for row in evaluation.lifts.values() if (three := _three(row)) is not None]
             kept = [examples[index] for index in sample([base - last for base, _, last in examples], shown)]
-            lifts.append(score_plots.Lift(evaluation.label, labels.index(evaluation.label), means, tuple(kept)))
+            thinking = (lift.get("thinking_tokens") or {}).get("mean")
+            index = labels.index(evaluation.label)
+            lifts.append(score_plots.Lift(evaluation.label, index, means, tuple(kept), thinking))
     return score_plots.lift(lifts) if lifts else ""
 
 

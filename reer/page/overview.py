@@ -36,6 +36,9 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
             f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
             f"{nll['final']:.3f} with the final thinking"
         )
+    if found := summary.get("objective"):
+        none, first, final = (_shown(found[key], 3) for key in ("none", "first", "final"))
+        lines.append(f"what the search minimised  {none}, {first}, {final} ({found['unit']})")
     return lines
 
 
@@ -77,6 +80,8 @@ def _measures(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield name, part.replace("_", " "), _shown(score, digits)
         if lift := results.get("reference_lift"):
             yield name, "reference lift (nats)", _shown(lift, 3)
+            if lift.get("thinking_tokens"):
+                yield name, "thinking of it (tokens)", _shown(lift["thinking_tokens"], 0)
         yield name, "well-formed", _shown(results["outputs"].get("well_formed"), 0, share=True)
         yield name, "ending in a loop", _shown(results["outputs"].get("loop_rate"), 0, share=True)
         yield name, "words", _shown(results["outputs"].get("words"), 0)

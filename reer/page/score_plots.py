@@ -25,6 +25,8 @@ class Lift:
     """Of the model among all on the page, which decides its colour."""
     means: tuple[float, float, float]
     examples: tuple[tuple[float, float, float], ...]
+    thinking: float | None = None
+    """Mean tokens of the thinking; None where nobody counted them."""
 
 
 def dimensions(
@@ -168,6 +170,8 @@ def lift(models: Sequence[Lift]) -> str:
             texts = ("base,\nno thinking", "model,\nno thinking", "model,\nthinking")
             axes.set_xticks(range(3), texts if wide and len(models) <= 2 else ("base", "model", "model\n+ think"))
             axes.set_xlim(-0.45, 2.45)
+            if model.thinking is not None:
+                axes.set_xlabel(f"{model.thinking:,.0f} tokens of thinking")
             axes.grid(axis="y")
         panels[0].set_ylabel("NLL of the reference\n(nats per token)")
 

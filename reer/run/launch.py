@@ -48,6 +48,8 @@ FREE_KEYS = (
     "training_data",
 )  # fmt: skip
 """The same for keys of any group, by their last part."""
+BEFORE = {"benchmark.thoughts": 1, "search.objective.kind": "mean_nll"}
+"""What was done before a key was known, in folders that do not have it."""
 
 
 def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], NoReturn]:
@@ -178,7 +180,7 @@ def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str])
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        if before.get(key, BEFORE.get(key)) != now.get(key)
         and not (_is_free(key) or key.partition(".")[0] in free)
         and not _extends(key, before.get(key), now.get(key))
         and not (key == "layout.date" and before.get(key) is None)  # a folder from before it was kept

@@ -49,8 +49,8 @@ def test_a_repeat_is_not_scored_again_and_reports_what_it_once_cost(tmp_path):
 @pytest.mark.parametrize(
     "other",
     [request("the rain fall"), request("the rain fell", start=4), request("the rain fell", end=9),
-     request("the rain fell", skip=2), request("the rain fell", clip=2.0)],
-    ids=["ids", "start", "end", "skip", "clip"],
+     request("the rain fell", skip=2), request("the rain fell", clip=2.0), request("the rain fell", kind="mean_prob")],
+    ids=["ids", "start", "end", "skip", "clip", "kind"],
 )  # fmt: skip
 def test_whatever_changes_the_number_is_another_entry(tmp_path, other):
     score(CachedScorer(Counting(), "m", tmp_path / "cache.db"), A)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import pytest
 
@@ -44,11 +45,14 @@ def test_replies_have_the_form_the_request_expects():
 
 def test_a_score_has_an_objective_only_where_one_is_asked_for_and_it_changes_no_nll():
     ids = tuple(b"user: rain. the rain fell")
-    requests = [ScoreRequest(ids, 12, len(ids), *how) for how in [(), (3, None), (0, 2.0), (3, 1.5)]]
+    requests = [
+        ScoreRequest(ids, 12, len(ids), *how) for how in [(), (3, None), (0, 2.0), (3, 1.5), (0, None, "mean_prob")]
+    ]
     scores = [scored.score for scored in asyncio.run(FakeScorer(FakeBackendConfig()).score(requests))]
     assert len({score.nll for score in scores}) == len({score.tokens for score in scores}) == 1
-    assert [score.objective is None for score in scores] == [True, False, False, False]
+    assert [score.objective is None for score in scores] == [True, False, False, False, False]
     assert scores[3].objective < scores[2].objective < scores[0].nll
+    assert scores[4].objective == pytest.approx(1 - math.exp(-scores[0].nll))
 
 
 def test_a_server_scores_only_with_its_models_tokenizer():

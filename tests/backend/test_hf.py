@@ -1,6 +1,7 @@
 """The transformers engine against plain transformers: the same numbers, and draws that no neighbour can change."""
 
 import asyncio
+import math
 import time
 from statistics import fmean
 
@@ -90,6 +91,18 @@ def test_an_objective_leaves_out_and_clips_tokens_and_the_nll_stays_that_of_the_
         assert result.score.nll == pytest.approx(sum(nlls) / len(nlls), abs=1e-5)
         assert result.score.tokens == len(nlls)
         assert clip is None or min(nlls) < clip < max(nlls) or clip == 2.0  # clipping has to matter, and not to all
+
+
+@pytest.mark.parametrize(("skip", "clip"), [(0, None), (4, 5.9)])
+def test_the_mean_probability_of_a_token_is_that_of_a_plain_forward(scorer, plain, skip, clip):
+    layout = Layout("think", scorer.tokenizer)
+    encoded = [layout.encode("Write.", z, y) for y in ANSWERS if len(y) > 5 for z in (None, "I will begin.")]
+    results = score(scorer, [e.score_request(skip, clip, "mean_prob") for e in encoded])
+    for e, result in zip(encoded, results, strict=True):
+        nlls = token_nlls(plain, list(e.ids), e.answer, e.end)
+        likely = [max(math.exp(-nll), math.exp(-(clip or math.inf))) for nll in nlls[skip:]]
+        assert result.score.objective == pytest.approx(1 - sum(likely) / len(likely), abs=1e-5)
+        assert result.score.nll == pytest.approx(sum(nlls) / len(nlls), abs=1e-5)
 
 
 def test_without_an_objective_there_is_none_and_one_changes_no_nll(scorer):

@@ -59,6 +59,22 @@ def test_what_is_stored_is_not_planned_again(tmp_path: Path) -> None:
     assert "requests" not in only
 
 
+def test_thoughts_and_the_texts_behind_them_are_counted(tmp_path: Path) -> None:
+    judge = OpenAIJudgeConfig(backend=FAKE)
+
+    def told(n: int) -> str:
+        benchmark = BenchmarkConfig(thoughts=n, thinking_tokens=100)
+        config = EvaluationConfig(stage="evaluate", run_dir=str(tmp_path), benchmark=benchmark, judge=judge)
+        return planned(load(benchmark), judges_of(judge), config)
+
+    assert "reference lift        8 requests, at most 800 tokens generated; 24 texts scored" in told(1)
+    assert (
+        "reference lift        8 requests of 32 thoughts, at most 25,600 tokens generated; 272 texts scored"
+        in told(32)
+    )
+    assert "reference lift        0 requests, at most 0 tokens generated; 16 texts scored" in told(0)
+
+
 def test_calls_on_anchors_are_counted(tmp_path: Path) -> None:
     judge = OpenAIJudgeConfig(backend=FAKE, repeats=1, anchors=True)
     assert "verdicts             20 calls to openai:fake, 5 criteria each (12 of them on anchors)" in plan(

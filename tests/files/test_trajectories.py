@@ -1,11 +1,12 @@
 """The files of a finished search: complete or not there at all, the same rows in both."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
-from reer.config import FakeBackendConfig, LayoutConfig, SynthesizeConfig
+from reer.config import FakeBackendConfig, LayoutConfig, ObjectiveConfig, SearchConfig, SynthesizeConfig
 from reer.files.trajectories import Tally, TrajectoryFiles, arrow_schema, to_row
 from reer.method.state import State
 from reer.types import Baseline, Candidate, Example, First, Step, Usage
@@ -23,7 +24,8 @@ def row(n, **changes):
         "id": str(n), "trajectory": 0, "query": "q", "answer": "雪 🐕",
         "history": [{"role": "system", "content": "s"}] * n, "thinking": "z", "segments": ["z"],
         "first": {"thinking": "z", "segments": ["z"]}, "nll": {"none": 3.0, "first": 2.0, "final": 1.0 + n},
-        "objective": {"first": 1.5, "final": 0.5 * n} if n % 3 else None, "answer_tokens": 4,
+        "objective": {"kind": "mean_nll", "none": None, "first": 1.5, "final": 0.5 * n} if n % 3 else None,
+        "answer_tokens": 4,
         "leak": {"longest_run": 0, "containment": 0.0}, "echo": {"longest_run": 0, "containment": 0.0},
         "steps": [step] * (n % 2), "usage": usage, "layout": "think",
         "instruction": None, "generator": engine, "scorer": engine, "source": "", "licence": "", "language": "en",
@@ -82,7 +84,7 @@ def searched(first=None, second=None):
     """Two segments, the second deleted; the objectives before and after, if there is one."""
     usage = Usage(calls=1, scored_tokens=10, reused_tokens=3, seconds=1.25)
     return State.of([
-        Baseline(nll=3.0, answer_tokens=10, usage=usage),
+        Baseline(nll=3.0, answer_tokens=10, objective=None if first is None else 2.0, usage=usage),
         First(candidates=(Candidate("One. Two.", 2.5, objective=first),), kept=0, segments=("One. ", "Two."), nll=2.5,
               objective=first, usage=usage),
         Step(segment=1, operation="delete", before="Two.", candidates=(Candidate("", 2.75, objective=second),), kept=0,
@@ -110,7 +112,7 @@ def test_a_row_tells_what_was_searched_and_nothing_of_the_machine():
 def test_a_row_holds_the_objective_beside_the_nll_where_something_else_was_minimised():
     config = SynthesizeConfig(**(vars(CONFIG) | {"layout": LayoutConfig(name="answer_tags", instruction="default")}))
     found = to_row(EXAMPLE, searched(1.5, 0.0), config)
-    assert found["objective"] == {"first": 1.5, "final": 0.0}
+    assert found["objective"] == {"kind": "mean_nll", "none": 2.0, "first": 1.5, "final": 0.0}
     assert found["nll"] == {"none": 3.0, "first": 2.5, "final": 2.75}
     assert (found["layout"], found["instruction"]) == ("answer_tags", "default")
     assert found["steps"][0]["objective"] == found["steps"][0]["candidates"][0]["objective"] == 0.0
@@ -121,10 +123,34 @@ def test_rows_with_and_without_an_objective_stand_in_one_table(tmp_path):
         for state in (searched(), searched(1.5, 0.5)):
             files.write(to_row(EXAMPLE, state, CONFIG))
     table = pq.read_table(tmp_path / "trajectories.parquet")
-    assert table["objective"].to_pylist() == [None, {"first": 1.5, "final": 0.5}]
+    assert table["objective"].to_pylist() == [
+        None,
+        {"kind": "mean_nll", "none": 2.0, "first": 1.5, "final": 0.5},
+    ]
     lines = (tmp_path / "trajectories.jsonl").read_text().splitlines()
     assert table.to_pylist() == as_table([json.loads(line) for line in lines])
     assert set(table.schema.field("usage").type.names) == set(table["usage"][0].as_py()) == set(row(1)["usage"])
+
+
+def test_the_summary_tells_what_was_minimised_and_in_which_unit():
+    settings = SearchConfig(objective=ObjectiveConfig(kind="mean_prob"))
+    config = SynthesizeConfig(**(vars(CONFIG) | {"search": settings}))
+    tally, plain = Tally(), Tally()
+    for second in (0.25, 0.75):
+        tally.keep(to_row(EXAMPLE, searched(1.5, second), config))
+        plain.keep(to_row(EXAMPLE, searched(), CONFIG))
+    assert tally.summary(2, 0.0)["objective"] == {
+        "kind": "mean_prob", "unit": "1 - mean probability of a token", "none": 2.0, "first": 1.5, "final": 0.5,
+    }  # fmt: skip
+    assert plain.summary(2, 0.0)["objective"] is None
+
+
+def test_what_an_earlier_version_did_not_record_stays_unknown():
+    state, tally = searched(1.5, 0.5), Tally()
+    state.baseline = replace(state.baseline, objective=None)
+    tally.keep(to_row(EXAMPLE, state, CONFIG))
+    assert tally.summary(1, 0.0)["objective"]["none"] is None
+    assert state.relative_gain is None
 
 
 def test_the_summary_counts_refused_proposals_by_their_first_word_and_keeps_the_seconds():

@@ -1,12 +1,23 @@
-"""The authors' objective: which tokens at the beginning of an answer are left out."""
+"""What a search minimises: the authors' objective, which leaves tokens out, and probabilities in place of nats."""
+
+import asyncio
+import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reer.backend.fake import FakeTokenizer
-from reer.config import ObjectiveConfig
+from reer.backend.fake import FakeGenerator, FakeScorer, FakeTokenizer
+from reer.config import FakeBackendConfig, ObjectiveConfig, SearchConfig, SegmentConfig
+from reer.errors import ConfigError
+from reer.layout import Layout
 from reer.method.objective import SEGMENT, opening_of, skipped_tokens
+from reer.method.prompts import load_set
+from reer.method.propose import Proposer
+from reer.method.search import Search
+from reer.method.state import State
+from reer.types import Example
 
 SKIP = ObjectiveConfig(skip_opening=True)
 LONG, LONGER = "Rain fell. " * 10, "Snow came down in the night. " * 5  # 110 and 145 characters
@@ -71,3 +82,61 @@ def test_a_token_that_crosses_the_border_counts():
 
     text = f"{LONG.strip()}\n\n{LONGER.strip()}"
     assert skipped_tokens(text, Words(), SKIP) == len(LONG.split()) - 1
+
+
+PAIR = Example(
+    id="e",
+    query="Write about a ferry that leaves before dawn, with three passengers and one secret.",
+    answer="The ferry slid from the quay before anybody had counted the passengers.\n\nThree, the boy said.",
+)
+
+
+def searched(recorded=(), **changes):
+    """The events of a search of the fake backend, and how often each kind of request was scored."""
+    kinds = Counter()
+
+    class Noting(FakeScorer):
+        def _score(self, request):
+            kinds[request.kind] += 1
+            return super()._score(request)
+
+    config = SearchConfig(segment=SegmentConfig(min_tokens=20, max_tokens=200), **changes)
+    scorer = Noting(FakeBackendConfig())
+    layout = Layout("think", scorer.tokenizer)
+    proposer = Proposer(FakeGenerator(FakeBackendConfig()), lambda _: load_set("standard", "en"), layout, config, 5)
+
+    async def collect():
+        return [event async for event in Search(proposer, scorer, layout, config).run(PAIR, recorded)]
+
+    return asyncio.run(collect()), kinds
+
+
+def test_probabilities_decide_at_every_step_and_the_nll_is_recorded_beside_them():
+    probable = {"objective": ObjectiveConfig(kind="mean_prob"), "threshold": 0.0}
+    whole, kinds = searched(**probable)
+    assert kinds.keys() == {"mean_prob"}
+    for event in whole:
+        assert event.objective == pytest.approx(1 - math.exp(-event.nll))  # of the fake scorer, which has one number
+    values = [event.objective for event in whole]
+    assert values[1:] == sorted(values[1:], reverse=True)
+    assert values[-1] < values[0]
+    for cut in range(len(whole)):
+        assert searched(whole[:cut], **probable)[0] == whole[cut:]
+
+
+@pytest.mark.parametrize("kind", ["mean_nll", "mean_prob"])
+def test_a_search_stops_once_it_has_gained_the_share_that_was_asked_for(kind):
+    settings = {"objective": ObjectiveConfig(kind=kind), "threshold": 0.0}
+    whole, _ = searched(**settings)
+    gains = [State.of(whole[:n]).relative_gain for n in range(2, len(whole) + 1)]
+    assert gains[0] < gains[-1]
+    for wanted in (gains[0] + 1e-9, gains[-1]):
+        [stopped, _] = searched(relative_threshold=wanted, **settings)
+        reached = next(n for n, gain in enumerate(gains, start=2) if gain >= wanted)
+        assert stopped == whole[:reached]
+    assert searched(relative_threshold=1.0, **settings)[0] == whole
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(ConfigError, match=r"search.objective.kind=probability is unknown: .* mean_nll, mean_prob"):
+        searched(objective=ObjectiveConfig(kind="probability"))

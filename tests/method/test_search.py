@@ -183,7 +183,7 @@ def test_an_objective_decides_and_the_nll_recorded_beside_it_is_the_raw_one():
     scorer = Disagreeing()
     whole = run(searching(script, CLIPPED, scorer))
     baseline, first, step = whole
-    assert baseline.nll == 3.0
+    assert (baseline.nll, baseline.objective) == (3.0, 1.5)
     assert [(c.nll, c.objective) for c in first.candidates] == [(2.5, 1.75), (3.0, 1.5)]
     assert (first.kept, first.nll, first.objective) == (1, 3.0, 1.5)
     assert [(c.nll, c.objective) for c in step.candidates] == [(2.5, 1.75), (3.5, 1.25)]
@@ -191,7 +191,7 @@ def test_an_objective_decides_and_the_nll_recorded_beside_it_is_the_raw_one():
     state = State.of(whole)
     assert (state.nll, state.value) == (3.5, 1.25)
     # one line of 36 bytes: the authors' rule leaves its last token
-    assert {(r.skip, r.clip) for r in scorer.requests} == {(len(EXAMPLE.answer) - 1, 2.0)}
+    assert {(r.skip, r.clip, r.kind) for r in scorer.requests} == {(len(EXAMPLE.answer) - 1, 2.0, "mean_nll")}
     for cut in range(4):
         assert run(searching(script, CLIPPED, Disagreeing()), whole[:cut]) == whole[cut:]
 

@@ -106,3 +106,19 @@ def test_numbers_are_those_of_the_last_event_and_costs_those_of_all():
     assert after(step(0, text="x", nll=1.5, objective=0.5)).value == 0.5
     assert state.rejections_in_a_row == 2
     assert state.usage == Usage(calls=6, generated_tokens=20, scored_tokens=310, seconds=1.5)
+
+
+def test_the_relative_gain_is_one_of_what_is_minimised():
+    def gained(nll_none, nll, none=None, now=None):
+        baseline = Baseline(nll=nll_none, answer_tokens=1, objective=none, usage=Usage())
+        return State.of([
+            baseline,
+            First(candidates=(), kept=0, segments=("a",), nll=nll, objective=now, usage=Usage()),
+        ]).relative_gain  # fmt: skip
+
+    assert gained(4.0, 3.0) == 0.25
+    assert gained(4.0, 5.0) == -0.25
+    assert gained(4.0, 3.0, none=0.8, now=0.6) == pytest.approx(0.25)
+    assert gained(0.0, 0.0) is None
+    assert gained(4.0, 3.0, now=0.6) is None, "of a run that did not keep the objective without thinking"
+    assert State().relative_gain is None

@@ -245,6 +245,30 @@ def test_a_missing_file_leaves_its_part_out(tmp_path: Path, missing: str) -> Non
     assert "Reasoning" in page_of(folder).said
 
 
+def test_thinking_length_and_what_one_thought_overstates_stand_beside_a_lift(tmp_path: Path) -> None:
+    folders = [write_evaluation(tmp_path / name, name, shift=shift) for name, shift in (("base", 0.0), ("tuned", 0.1))]
+    compared(tmp_path, folders)
+    said = page_of(*folders).said
+    assert "Tokens of thinking mean of the thoughts that were scored 62" in said
+    assert "What one thought overstates" not in said
+    assert "Reference answers base tuned NLL after thinking 8 shared answers, nats per token 3.400 3.300" in said
+    assert "tuned − base: −0.100" in said
+    assert "3.400 with thinking (nats per token), 62 tokens of it" in said
+    path = folders[1] / "results.json"
+    results = json.loads(path.read_text())
+    results["reference_lift"]["thoughts"] |= {"asked": 8, "failed": {"truncated": 5}}
+    path.write_text(json.dumps(results))
+    said = page_of(*folders).said
+    assert "1 8 truncated 5" in said
+    assert "What one thought overstates 0.025" in said
+    results["reference_lift"] |= {
+        "exact": True,
+        "nll": results["reference_lift"]["nll"] | {"model_with_thinking": None},
+    }
+    path.write_text(json.dumps(results))
+    assert "none: exact" in page_of(*folders).said
+
+
 def test_a_lift_that_could_not_be_measured_is_left_out(tmp_path: Path) -> None:
     folder = write_evaluation(tmp_path / "base")
     results = json.loads((folder / "results.json").read_text())

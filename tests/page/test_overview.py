@@ -45,6 +45,14 @@ def test_every_stage_says_its_key_numbers():
     ]
 
 
+def test_what_a_search_minimised_stands_beside_the_nll_with_its_unit():
+    search = {"examples": {"done": 8, "input": 9}, "nll": {"none": 3.2, "first": 3.1, "final": 3.0}}
+    found = {"kind": "mean_prob", "unit": "1 - mean probability of a token", "none": None, "first": 0.7, "final": 0.6}
+    assert overview([run("synthesize", search | {"objective": found})]).splitlines()[-1] == (
+        "what the search minimised  -, 0.700, 0.600 (1 - mean probability of a token)"
+    )
+
+
 def test_a_search_that_kept_nothing_has_no_mean():
     summary = {"examples": {"done": 0, "input": 2}, "nll": {"none": None, "first": None, "final": None}}
     assert overview([run("synthesize", summary)]) == "trajectories kept          0 of 2"

@@ -134,6 +134,18 @@ def test_the_whole_chain_stands_on_one_page(chain: list[Path]) -> None:
     assert page.tags.count("ins") == page.tags.count("del") > 0
 
 
+def test_the_page_says_what_a_search_minimised_and_in_which_unit(tmp_path: Path) -> None:
+    folder = synthesize(tmp_path / "synthesize", [trajectory("p1")])
+    assert "only if the NLL of the answer falls" in Text(page_of([folder])).text
+    summary = json.loads((folder / "summary.json").read_text())
+    unit = "1 - mean probability of a token"
+    found = {"kind": "mean_prob", "unit": unit, "none": 0.75, "first": 0.7, "final": 0.625}
+    write_value(folder / "summary.json", summary | {"objective": found})
+    said = " ".join(Text(page_of([folder])).text.split())
+    assert "only if what the search minimises falls" in said
+    assert f"({unit}; lower is better). Its means: 0.750 without thinking, 0.700 with the first, 0.625 with" in said
+
+
 def test_the_page_needs_nothing_from_outside(chain: list[Path]) -> None:
     page = page_of(chain)
     assert all(address.startswith("#") for address in Text(page).addresses)

@@ -127,6 +127,11 @@ def min_gain(found: Found, limit: float) -> bool:
     return found.nll_none - found.nll_final < limit
 
 
+def min_relative_gain(found: Found, limit: float) -> bool:
+    """Thinking takes less than `limit` of the answer's NLL away; of nothing nothing can be taken."""
+    return found.nll_none - found.nll_final < limit * found.nll_none
+
+
 def tags(found: Found, _: bool) -> bool:
     """Residue of a prompt's tags."""
     return _TAG.search(found.thinking) is not None
@@ -191,5 +196,6 @@ FILTERS: dict[str, Callable[[Found, Any], bool]] = {
     "longest_run": longest_run,
     "containment": containment,
     "min_gain": min_gain,
+    "min_relative_gain": min_relative_gain,
 }
 """In the order they are asked; a trajectory is counted under the first that refuses it."""

@@ -122,7 +122,7 @@ def test_reference_lift_counts_what_is_missing() -> None:
     found = results([], [], lifts)["reference_lift"]
     assert found["mean"] == pytest.approx(0.2)
     assert (found["n"], found["n_asked"], found["missing"]) == (5, 12, 1)
-    assert found["nll"] == pytest.approx({"base": 3.0, "model": 2.9, "model_with_thinking": 2.8})
+    assert found["nll"] == pytest.approx({"base": 3.0, "model": 2.9, "model_with_thinking": 2.8, "one_thought": 2.8})
     assert found["low"] < 0.2 < found["high"]
 
 

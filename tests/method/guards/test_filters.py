@@ -58,6 +58,15 @@ def test_strict_names_what_it_refuses(name, changes):
     assert reason_to_drop(replace(GOOD, **changes), replace(strict, **{name: None})) != name
 
 
+def test_a_relative_gain_is_a_share_of_the_nats_without_thinking():
+    found = replace(GOOD, nll_none=2.0, nll_final=1.5)
+    wanted = FilterConfig(min_relative_gain=0.25)
+    assert reason_to_drop(found, wanted) is None
+    assert reason_to_drop(replace(found, nll_none=2.0001), wanted) is None
+    assert reason_to_drop(replace(found, nll_final=1.5001), wanted) == "min_relative_gain"
+    assert reason_to_drop(replace(found, nll_none=20.0, nll_final=15.1), wanted) == "min_relative_gain"
+
+
 SETTLED = "Then the sister packs and the rain goes on. " * 20
 SETTLED_ZH = "我先写雪夜，再写湖心亭，最后写归舟。" * 20
 
