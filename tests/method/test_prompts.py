@@ -52,6 +52,14 @@ def test_a_set_without_a_skeleton_is_refused_by_name_where_one_is_asked_for(lang
         load_set("compact", language, "skeleton")
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_set_between_small_and_large_has_ten_thoughts_some_of_which_doubt(language):
+    first, again = (load_set("brief", language).initial, load_set("brief", language).rewrite)
+    assert len({*first.openers, *again.openers}) == 20
+    markers = {"en": ("Maybe", "Hmm", "At first"), "zh": ("也许", "嗯", "起初")}[language]
+    assert all(any(opener.startswith(marker) for opener in first.openers) for marker in markers)
+
+
 def written(folder, **changes):
     for role, text in (MINIMAL | changes).items():
         (folder / f"{role}.md").write_text(text)
@@ -141,6 +149,7 @@ def test_sections_are_read():
         ("# user\n{query} {answer} {anwser}", r"initial.md: unknown placeholder \{anwser\}"),
         ("# openers\nOne", "initial.md: no section '# user'"),
         ("# user\n{part}", r"initial.md: \{part\} needs a section '# openers'"),
+        ("# user\n{part}\n# openers\nI will show\nMore? No, I will tell", "a sentence ends within the opener 'More"),
         ("# user\n{query} {answer}\n# opener\nOne", "initial.md: unknown section '# opener'"),
     ],
 )

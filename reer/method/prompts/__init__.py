@@ -17,6 +17,7 @@ from pathlib import Path
 
 from reer.errors import PromptError
 from reer.layout.instruction import COMMENT, PLACEHOLDER, read_text
+from reer.method.segment import sentences
 from reer.text import is_cjk, words
 
 _HEADING = re.compile(r"^# (\w+)[ \t]*$", re.MULTILINE)
@@ -124,5 +125,7 @@ def parse(text: str, role: str, path: Path) -> Prompt:
     openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
     if "part" in found and not openers:
         raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
+    if "part" in found and (cut := next((one for one in openers if len(sentences(f"{one} it")) > 1), None)):
+        raise PromptError(f"{path}: with {{part}} a draw is one sentence, but a sentence ends within the opener '{cut}'")
     reject = frozenset(sections.get("reject", "").lower().split())
     return Prompt(sections["user"], openers, sections.get("reply") or None, reject)

@@ -17,7 +17,7 @@ from reer.method.propose import Proposer
 from reer.types import Example
 
 LIMITS = EchoConfig()
-SETS = [(language, name) for language in ("en", "zh") for name in ("standard", "plain", "compact")]
+SETS = [(language, name) for language in ("en", "zh") for name in ("standard", "plain", "brief", "compact")]
 HONEST = {
     language: (Path(__file__).parent / f"honest_{language}.txt").read_text(encoding="utf-8").splitlines()
     for language in ("en", "zh")
@@ -26,7 +26,7 @@ HONEST = {
 
 
 def prompts_of(language, name):
-    prompts = load_set(name, language, "direct" if name == "compact" else "skeleton")
+    prompts = load_set(name, language, "direct" if name in ("brief", "compact") else "skeleton")
     return [p for p in (prompts.initial, prompts.rewrite, prompts.skeleton, prompts.expand) if p is not None]
 
 
