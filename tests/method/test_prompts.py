@@ -149,7 +149,10 @@ def test_sections_are_read():
         ("# user\n{query} {answer} {anwser}", r"initial.md: unknown placeholder \{anwser\}"),
         ("# openers\nOne", "initial.md: no section '# user'"),
         ("# user\n{part}", r"initial.md: \{part\} needs a section '# openers'"),
-        ("# user\n{part}\n# openers\nI will show\nMore? No, I will tell", "a sentence ends within the opener 'More"),
+        (
+            "# user\n{part}\n# openers\nI will show\nMore? No, I will tell",
+            "'More\\? No, I will tell' holds the end of one",
+        ),
         ("# user\n{query} {answer}\n# opener\nOne", "initial.md: unknown section '# opener'"),
     ],
 )

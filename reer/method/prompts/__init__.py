@@ -126,6 +126,6 @@ def parse(text: str, role: str, path: Path) -> Prompt:
     if "part" in found and not openers:
         raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
     if "part" in found and (cut := next((one for one in openers if len(sentences(f"{one} it")) > 1), None)):
-        raise PromptError(f"{path}: with {{part}} a draw is one sentence, but a sentence ends within the opener '{cut}'")
+        raise PromptError(f"{path}: with {{part}} a draw is one sentence, and '{cut}' holds the end of one")
     reject = frozenset(sections.get("reject", "").lower().split())
     return Prompt(sections["user"], openers, sections.get("reply") or None, reject)
