@@ -28,7 +28,8 @@ def row(n, **changes):
         "leak": {"longest_run": 0, "containment": 0.0}, "echo": {"longest_run": 0, "containment": 0.0},
         "steps": [step] * (n % 2), "start": n, "usage": usage, "layout": "think",
         "instruction": None, "generator": engine, "scorer": engine, "draft": engine if n % 2 else None, "source": "",
-        "licence": "", "language": "en", "domain": "", "seed": 2**62, "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
+        "licence": "", "language": "en", "domain": "", "seed": 2**62,
+        "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
     } | changes  # fmt: skip
 
 

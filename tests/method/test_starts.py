@@ -14,14 +14,14 @@ from tests.method.test_search import SETTINGS, Script, run, searching
 FIRST = [
     "One bad plan here. Two plain words.",
     "One plan here now. Two plain words.",
-    "A good plan stood here. It ended.",
+    "A good plan now. It ended soon.",
 ]
 REWRITES = {
     "One bad plan here.": ["One bad bad plan.", "One bad plan now."],
     "One plan here now.": ["One good good good plan.", "One bad plan."],
-    "A good plan stood here.": ["A bad plan.", "A plan stood."],
+    "A good plan now.": ["A bad plan.", "A plan stood."],
     "Two plain words.": ["Two good words.", "Two bad words."],
-    "It ended.": ["It ended bad.", "It ended bad and bad."],
+    "It ended soon.": ["It ended bad.", "It ended bad and bad."],
 }
 SEVERAL = replace(SETTINGS, first_samples=3, multi_start=2, max_steps=4)
 USAGE = Usage(calls=1, scored_tokens=100)
@@ -97,13 +97,8 @@ def test_a_budget_of_tokens_is_that_of_the_refinement():
 
 
 def test_starts_are_different_texts_the_likeliest_first():
-    drawn = [
-        Candidate("a", 2.0),
-        Candidate("b", 1.0),
-        Candidate("b", 1.0),
-        Candidate("c", None, "leak"),
-        Candidate("d", 3.0),
-    ]
+    values = {"a": 2.0, "b": 1.0, "c": None, "d": 3.0}
+    drawn = [Candidate(text, values[text]) for text in "abbcd"]
     assert several(drawn, 3) == [1, 0, 4]
     assert several(drawn, 9) == [1, 0, 4]
 
