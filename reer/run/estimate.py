@@ -93,8 +93,11 @@ def find_pilot(examples: Sequence[Example], config: SynthesizeConfig) -> tuple[P
 
 
 def _undated(part: Any) -> Any:
-    """A part of the config without the date that templates are told, which changes no size."""
-    return {key: value for key, value in part.items() if key != "date"} if isinstance(part, dict) else part
+    """A part of the config without the date that templates are told, which changes no size, and without keys that are
+    off: an older folder does not have them all."""
+    if not isinstance(part, dict):
+        return part
+    return {key: value for key, value in part.items() if key != "date" and value is not None}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -56,6 +56,12 @@ def test_the_account_tells_the_draft_apart(run_dir):
     assert read(run_dir, "manifest.json")["models"]["draft"]["model"] == "fake"
 
 
+def test_the_page_tells_of_the_draft(run_dir):
+    page = (run_dir / "report.html").read_text()
+    assert f"tokens: {told_of_draft(read(run_dir, 'summary.json'))}." in page
+    assert "Ranked for it by" in page
+
+
 def test_a_row_holds_the_steps_of_the_start_it_comes_from(run_dir):
     for row in trajectories(run_dir):
         assert row["nll"]["final"] == (row["steps"][-1]["nll"] if row["steps"] else row["nll"]["first"])
