@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from reer.backend import build_generator, build_scorer, describe, prepare, served
+from reer.backend import build_draft, build_generator, build_scorer, describe, parameters, prepare, served
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
 from reer.files.export import export, mark_pending, rows_of
@@ -23,6 +23,7 @@ from reer.files.survey import Survey, former_texts, survey, unfinished
 from reer.layout import build_layout
 from reer.method.prompts import PromptSet, load_set, spoken
 from reer.method.propose import Proposer
+from reer.method.screen import Measure, Screen, check
 from reer.method.search import Search
 from reer.run.day import dated
 from reer.run.estimate import estimate
@@ -39,6 +40,7 @@ QUICK = 2000
 
 def run(config: SynthesizeConfig) -> int:
     """Search the thinking of every pair; returns an exit code."""
+    check(config)
     config = dated(config)
     path = path_of(Path(config.data.path) if config.data.path else None)
     if config.dry_run:
@@ -99,7 +101,9 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
     scorer = build_scorer(config.scorer)
     layout = build_layout(config.layout, scorer.tokenizer)
     generator = build_generator(config.generator)
-    search = Search(Proposer(generator, prompts, layout, config.search, config.seed), scorer, layout, config.search)
+    screen = build_screen(config)
+    proposer = Proposer(generator, prompts, layout, config.search, config.seed)
+    search = Search(proposer, scorer, layout, config.search, screen)
     prepare(generator)
     note = functools.partial(
         write_manifest,
@@ -112,15 +116,37 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
         prompts={"set": config.prompts.set, "sha256": hashes},
         changed=found.changed + found.unknown,
     )
-    models = {"generator": served(config.generator), "scorer": describe(config.scorer)}
+    models = models_of(config)
     note(models=models)
     todo = unfinished(rows_of(config.data), ledger)
     try:
         with tqdm(total=found.todo * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
             asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
     finally:
-        if (learned := served(config.generator)) != models["generator"]:  # the server refused something on the way
+        learned = served(config.generator) | {"parameters": models["generator"]["parameters"]}
+        if learned != models["generator"]:  # the server refused something on the way
             note(models=models | {"generator": learned})
+
+
+def build_screen(config: SynthesizeConfig) -> Screen | None:
+    """The draft in front of the scorer, where the config has one. A token of it counts as what its parameters are of
+    the scorer's, and as one of the scorer's where either is unknown."""
+    if config.draft is None:
+        return None
+    draft = build_draft(config.draft, [config.generator, config.scorer])
+    own, scorers = parameters(config.draft), parameters(config.scorer)
+    measure = Measure(draft, build_layout(config.layout, draft.tokenizer), config.search)
+    return Screen(measure, own / scorers if own and scorers else 1.0)
+
+
+def models_of(config: SynthesizeConfig) -> dict[str, dict[str, Any]]:
+    """What the manifest says of the models: the draft's only where there is one."""
+    models: dict[str, dict[str, Any]] = {"generator": served(config.generator), "scorer": describe(config.scorer)}
+    if config.draft is not None:
+        models["draft"] = describe(config.draft)
+    for role, model in models.items():
+        model["parameters"] = parameters(getattr(config, role))
+    return models
 
 
 def say_borrowed(found: Survey, config: SynthesizeConfig) -> None:
@@ -170,6 +196,7 @@ class _Progress:
 
 def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> int:
     """Log, draw the page, tell the user, choose the exit code."""
+    from reer.page.overview import told_of_draft
     from reer.page.report import write_page
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
@@ -191,6 +218,8 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
         print(f"steps         {steps['accepted']} of {steps['done']} changed the thinking")
         print(f"cost          {cost.forward_tokens:,} tokens run, {cost.reused_tokens:,} reused; "
               f"models busy {cost.seconds:.0f} s in {summary['seconds']:.0f} s")  # fmt: skip
+        if line := told_of_draft(summary):
+            print(f"draft         {line}")
     print(f"page          {page}")
     return PARTIAL if lost else DONE
 

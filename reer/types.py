@@ -15,6 +15,8 @@ FinishReason = Literal["stop", "length"]
 Role = Literal["system", "user", "assistant"]
 Operation = Literal["rewrite", "delete", "merge"]
 ObjectiveKind = Literal["mean_nll", "mean_prob"]
+Whole = Literal["audit", "too_long", "not_taken", "failed"]
+"""Why a search with a draft scored all that was proposed (docs/files.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,23 +90,20 @@ class Usage:
     """Tokens run through the scorer."""
     reused_tokens: int = 0
     """Tokens of the input that came from cached keys and values instead: the scorer's, or a server's prompt cache."""
+    draft_tokens: int = 0
+    """Tokens run through the draft; what it reused is not told."""
+    draft_counted: int = 0
+    """The same in tokens of the scorer: times the draft's parameters over the scorer's, where both are known."""
     seconds: float = 0.0
     """Time of the model; that of a batch is shared among its requests."""
 
     @property
     def forward_tokens(self) -> int:
-        """Tokens run through a model: generated, prefilled and scored."""
-        return self.generated_tokens + self.prefilled_tokens + self.scored_tokens
+        """Tokens run through a model: generated, prefilled and scored, and the draft's in tokens of the scorer."""
+        return self.generated_tokens + self.prefilled_tokens + self.scored_tokens + self.draft_counted
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            calls=self.calls + other.calls,
-            generated_tokens=self.generated_tokens + other.generated_tokens,
-            prefilled_tokens=self.prefilled_tokens + other.prefilled_tokens,
-            scored_tokens=self.scored_tokens + other.scored_tokens,
-            reused_tokens=self.reused_tokens + other.reused_tokens,
-            seconds=self.seconds + other.seconds,
-        )
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +115,8 @@ class Candidate:
     rejected: str | None = None
     objective: float | None = None
     """What the search minimises, where that is not `nll`."""
+    draft: float | None = None
+    """The same number by the draft, where one was asked. It ranks and never decides."""
 
     @property
     def value(self) -> float | None:
@@ -134,6 +135,17 @@ class Baseline:
     usage: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A first trajectory that is refined beside the best one."""
+
+    kept: int
+    """Its index among the candidates."""
+    segments: tuple[str, ...]
+    nll: float
+    objective: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class First:
     """Event 2 of a search: the first trajectories drawn, and the one the sweep starts from."""
@@ -143,6 +155,9 @@ class First:
     segments: tuple[str, ...]
     nll: float
     objective: float | None = None
+    others: tuple[Start, ...] = ()
+    """With several starts: the second best, the third ..."""
+    whole: Whole | None = None
     usage: Usage
 
 
@@ -159,6 +174,9 @@ class Step:
     nll: float
     """Of the whole answer after this step."""
     objective: float | None = None
+    start: int = 0
+    """Which first trajectory it refines; 0 is the best."""
+    whole: Whole | None = None
     usage: Usage
 
 
@@ -169,6 +187,7 @@ class Attribution:
     sweep: int = 0
     changes: tuple[float | None, ...]
     """Absolute change in nats per answer token; None where it could not be scored."""
+    start: int = 0
     usage: Usage
 
 

@@ -36,7 +36,7 @@ def test_every_option_of_every_group_composes_and_loads(stage, group, option):
     assert config.run_dir.startswith("runs/")
 
 
-@pytest.mark.parametrize("role", ["generator", "scorer", "evaluate.backend", "judge.backend"])
+@pytest.mark.parametrize("role", ["generator", "scorer", "draft", "evaluate.backend", "judge.backend"])
 @pytest.mark.parametrize("backend", ["hf", "openai", "fake"])
 def test_every_backend_can_take_every_role(role, backend):
     overrides = [f"backend@{role}={backend}"] + ([f"{role}.model_name=m"] if backend == "openai" else [])

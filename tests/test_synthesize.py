@@ -22,8 +22,8 @@ from reer.run import launch
 
 ROW_KEYS = {
     "id", "trajectory", "query", "answer", "history", "thinking", "segments", "first", "nll", "objective",
-    "answer_tokens", "leak", "echo", "steps", "usage", "layout", "instruction", "generator", "scorer", "source",
-    "licence", "language", "domain", "seed", "extra", "format_version",
+    "answer_tokens", "leak", "echo", "steps", "start", "draft", "usage", "layout", "instruction", "generator",
+    "scorer", "source", "licence", "language", "domain", "seed", "extra", "format_version",
 }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_the_files_keep_their_contract(finished):
     assert all(set(row) == ROW_KEYS for row in found)
     assert all(row["first"]["thinking"] == "".join(row["first"]["segments"]) for row in found)
     assert all(row["thinking"] == "".join(row["segments"]) for row in found)
-    keys = {"sweep", "segment", "operation", "before", "candidates", "kept", "nll", "objective"}
+    keys = {"sweep", "segment", "operation", "before", "candidates", "kept", "nll", "objective", "whole"}
     assert set(found[0]["steps"][0]) == keys
     assert all(row["objective"] is row["instruction"] is None and "seconds" not in row["usage"] for row in found)
     assert table(run_dir) == found

@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
+from reer.backend.batching import WORKER
 from reer.config import BackendConfig, FakeBackendConfig, HFBackendConfig, OpenAIBackendConfig, VLLMBackendConfig
-from reer.errors import ConfigError
+from reer.errors import ConfigError, ModelError
 from reer.types import Generator, Scorer
 
 log = logging.getLogger(__name__)
@@ -30,14 +34,14 @@ def build_generator(config: BackendConfig) -> Generator:
     raise ConfigError(f"backend.kind={config.kind} is unknown")
 
 
-def build_scorer(config: BackendConfig) -> Scorer:
-    """The engine that scores given token ids.
+def build_scorer(config: BackendConfig, worker: ThreadPoolExecutor = WORKER) -> Scorer:
+    """The engine that scores given token ids; where its model runs in this process, in the worker's thread.
 
     Raises:
         ConfigError: this engine cannot score.
     """
     if isinstance(config, HFBackendConfig):
-        return _remembering(_hf_scorer(config), config)
+        return _remembering(_hf_scorer(config, worker), config)
     if isinstance(config, VLLMBackendConfig):
         from reer.backend.vllm import VLLMScorer
 
@@ -53,6 +57,40 @@ def build_scorer(config: BackendConfig) -> Scorer:
     raise ConfigError(f"the {config.kind} backend writes texts but does not score them: choose backend@scorer=hf")
 
 
+def build_draft(config: BackendConfig, others: Sequence[BackendConfig]) -> Scorer:
+    """The scorer that ranks candidates for another one, in a thread of its own unless it is a model of `others`.
+
+    It takes no more tokens than its model has positions: a longer text is not ranked by guessing.
+
+    Raises:
+        ConfigError, ModelError: this engine, or its server, cannot score.
+    """
+    worker = WORKER
+    if isinstance(config, HFBackendConfig):
+        from reer.backend.models import load_model
+
+        model = load_model(config.model)
+        positions = getattr(model.config, "max_position_embeddings", None) or config.model.max_length
+        config = replace(config, model=replace(config.model, max_length=min(config.model.max_length, positions)))
+        used = [load_model(other.model) for other in others if isinstance(other, HFBackendConfig)]
+        if not any(other is model for other in used):  # two threads may not run one model at once
+            worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draft")
+    try:
+        return build_scorer(config, worker)
+    except (ConfigError, ModelError) as error:
+        said = str(error).replace("scorer.", "draft.").replace("@scorer", "@draft")
+        raise type(error)(f"the draft cannot rank: {said}") from error
+
+
+def parameters(config: BackendConfig) -> int | None:
+    """Parameters of a model that runs in this process by transformers; None where nobody tells."""
+    if not isinstance(config, HFBackendConfig):
+        return None
+    from reer.backend.models import load_model
+
+    return sum(int(weights.numel()) for weights in load_model(config.model).parameters())
+
+
 def _hf_generator(config: HFBackendConfig) -> Generator:
     """A running batch, or transformers' own generation for a model whose attention does not allow it."""
     from reer.backend.hf import HFGenerator
@@ -66,17 +104,17 @@ def _hf_generator(config: HFBackendConfig) -> Generator:
         return HFGenerator.load(config)
 
 
-def _hf_scorer(config: HFBackendConfig) -> Scorer:
+def _hf_scorer(config: HFBackendConfig, worker: ThreadPoolExecutor) -> Scorer:
     """Packed forwards, or plain ones for a model whose attention does not allow it."""
     from reer.backend.hf import HFScorer
     from reer.backend.packed.attention import DoesNotFit
     from reer.backend.packed.scorer import PackedScorer
 
     try:
-        return PackedScorer.load(config)
+        return PackedScorer.load(config, worker)
     except DoesNotFit as error:
         log.warning("%s: every request is scored by a forward of its own", error)
-        return HFScorer(config)
+        return HFScorer(config, worker)
 
 
 def _remembering(scorer: Scorer, config: HFBackendConfig) -> Scorer:

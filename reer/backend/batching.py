@@ -1,7 +1,8 @@
 """Many small requests, few large calls: whatever waits while a model is busy becomes its next batch.
 
-All models of one process share one worker thread: on a CPU they would only slow each other down, and on a GPU
-the kernels queue anyway. Knows nothing of models.
+The models of one process share one worker thread: on a CPU they would only slow each other down, and on a GPU
+the kernels queue anyway. A draft has a thread of its own, so that neither it nor the scorer waits for the other's
+batch to end. Knows nothing of models.
 """
 
 import asyncio
@@ -18,9 +19,14 @@ WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 class Batcher(Generic[Request, Result]):
     """Collects requests from many coroutines and runs them through one blocking function, batch by batch."""
 
-    def __init__(self, run: Callable[[Sequence[Request]], list[Result | Exception]]) -> None:
+    def __init__(
+        self,
+        run: Callable[[Sequence[Request]], list[Result | Exception]],
+        worker: ThreadPoolExecutor = WORKER,
+    ) -> None:
         """`run` answers each request with a result, or with the exception that this one request deserves."""
         self._run = run
+        self._worker = worker
         self._waiting: list[tuple[Request, asyncio.Future[Result]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -38,7 +44,7 @@ class Batcher(Generic[Request, Result]):
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                results = await loop.run_in_executor(WORKER, self._run, [request for request, _ in batch])
+                results = await loop.run_in_executor(self._worker, self._run, [request for request, _ in batch])
             except Exception as error:  # handed to everyone who waits for this batch
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):

@@ -6,12 +6,13 @@ layout's business. Imports torch only when a model is loaded.
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from reer.backend import sampling
-from reer.backend.batching import Batcher
+from reer.backend.batching import WORKER, Batcher
 from reer.backend.models import ends, load_model, load_tokenizer, prompt_ids
 from reer.backend.packed.forward import common
 from reer.backend.tokens.chat import ChatTokenizer
@@ -186,13 +187,15 @@ class HFScorer:
     beginning once.
     """
 
-    def __init__(self, config: HFBackendConfig) -> None:
+    def __init__(self, config: HFBackendConfig, worker: ThreadPoolExecutor = WORKER) -> None:
         self.tokenizer = load_tokenizer(config.model)
         self.model = load_model(config.model)
         self.max_length = config.model.max_length
-        self._scores: Batcher[ScoreRequest, Scored] = Batcher(lambda requests: self._in_order(requests, self._score))
+        self._scores: Batcher[ScoreRequest, Scored] = Batcher(
+            lambda requests: self._in_order(requests, self._score), worker
+        )
         self._choices: Batcher[tuple[tuple[int, ...], tuple[int, ...]], tuple[float, ...]] = Batcher(
-            lambda requests: self._in_order(requests, self._choose)
+            lambda requests: self._in_order(requests, self._choose), worker
         )
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:

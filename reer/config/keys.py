@@ -11,7 +11,11 @@ from reer.config.root import ReerConfig
 
 _JUDGE_OF_PANEL = re.compile(r"judge\.judges\.[^.]+")
 _ANY_JUDGE = "judge.judges.*"
-_VARIANTS: dict[Any, list[type]] = {BackendConfig: list(BACKENDS.values()), JudgeConfig: list(JUDGES.values())}
+_VARIANTS: dict[Any, list[type]] = {
+    BackendConfig: list(BACKENDS.values()),
+    BackendConfig | None: list(BACKENDS.values()),
+    JudgeConfig: list(JUDGES.values()),
+}
 """What a group may mount where the schema has its base."""
 
 
@@ -42,9 +46,9 @@ def _texts_of(schema: type, prefix: str) -> dict[str, bool]:
         key = f"{prefix}{name}"
         if hint is str or hint == str | None:
             found[key] = hint is not str
-        elif is_dataclass(hint):
+        elif is_dataclass(hint) or hint == BackendConfig | None:
             for variant in _VARIANTS.get(hint, [hint]):
-                found |= _texts_of(variant, f"{key}.")  # type: ignore[arg-type]
+                found |= _texts_of(variant, f"{key}.")
         elif get_origin(hint) is dict and get_args(hint)[1] is str:
             found[f"{key}.*"] = False
         elif get_origin(hint) is dict and get_args(hint)[1] is JudgeConfig:

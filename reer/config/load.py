@@ -27,7 +27,7 @@ _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
     "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
-    "tokens_per_example", "max_calls",
+    "tokens_per_example", "max_calls", "screen", "audit", "multi_start",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 _NOT_NEGATIVE = {
@@ -109,8 +109,9 @@ def load_search(path: Path) -> SynthesizeConfig:
     """
     try:
         frozen = OmegaConf.load(path)
-        generator, scorer = (BACKENDS[OmegaConf.select(frozen, f"{role}.kind")]() for role in ("generator", "scorer"))
-        schema = OmegaConf.structured(SynthesizeConfig(generator=generator, scorer=scorer))
+        kinds = {role: OmegaConf.select(frozen, f"{role}.kind") for role in ("generator", "scorer", "draft")}
+        engines = {role: BACKENDS[kind]() for role, kind in kinds.items() if kind or role != "draft"}
+        schema = OmegaConf.structured(SynthesizeConfig(**engines))  # type: ignore[arg-type]
         merged = OmegaConf.merge(schema, frozen)
         return cast(SynthesizeConfig, OmegaConf.to_object(merged))
     except (OSError, KeyError, AttributeError, OmegaConfBaseException) as error:

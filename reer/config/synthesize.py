@@ -110,6 +110,14 @@ class SearchConfig:
     """Stop once thinking has taken this share of the objective away: (without thinking - now) / without."""
     patience: int | None = None
     """Stop after so many steps in a row that kept the original."""
+    screen: int | None = None
+    """Of the candidates of a step, and of first drafts, so many go to the scorer: those the draft (backend@draft=...)
+    finds likeliest. Only the scorer's numbers decide."""
+    audit: int | None = None
+    """Every n-th step is scored whole all the same, to see whether the draft's best held the winner."""
+    multi_start: int | None = None
+    """So many of the best first drafts are refined in turns, on one budget; the worse half is dropped again and again
+    until the best is alone (successive halving)."""
     attempts: int = 3
     """Draws before an example without a valid first trajectory is quarantined."""
     first: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=2048))
@@ -161,6 +169,8 @@ class SynthesizeConfig(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     generator: BackendConfig = field(default_factory=BackendConfig)
     scorer: BackendConfig = field(default_factory=BackendConfig)
+    draft: BackendConfig | None = None
+    """A second, smaller scorer that ranks candidates for the first (search.screen)."""
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

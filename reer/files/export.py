@@ -15,9 +15,9 @@ from typing import Any
 from reer.config import DataConfig, SynthesizeConfig, load_search
 from reer.errors import ConfigError, DataError, RunDirError
 from reer.files.pairs import Notes, Quarantined, stream_pairs
-from reer.files.trajectories import Tally, TrajectoryFiles, to_row
+from reer.files.trajectories import Tally, TrajectoryFiles, arithmetic, to_row
 from reer.method.guards.filters import of_row, reason_to_drop
-from reer.method.state import State
+from reer.method.state import final
 from reer.run.ledger import Ledger, is_locked
 from reer.run.manifest import replacing, write_card, write_json
 from reer.types import Example
@@ -45,7 +45,8 @@ def export(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: flo
     write_card(run_dir, {"trajectories": "trajectories.parquet"})
     before = _summary(run_dir).get("seconds", 0.0)
     summary = tally.summary(examples=count, seconds=round(seconds + before, 1))
-    summary |= {"changed": changed, "columns": notes.table()}
+    models = _read(run_dir / "manifest.json").get("models", {})
+    summary |= {"arithmetic": arithmetic(tally.usage, models), "changed": changed, "columns": notes.table()}
     write_json(run_dir / "summary.json", summary)
     return summary
 
@@ -61,8 +62,8 @@ def _exported(
     if status != "done":
         tally.refused[status if status in LEFT_OUT else "pending"] += 1
         return {"status": status, "id": row.id, "reason": why} if status in LEFT_OUT else None
-    state = State.of(ledger.events(row.id))
-    tally.add(state)
+    state = final(ledger.events(row.id))
+    tally.add(state, config.search.screen)
     trajectory = to_row(row, state, config)
     if (name := reason_to_drop(of_row(trajectory), config.filter)) is None:
         files.write(trajectory)
@@ -104,7 +105,10 @@ def _is_behind(run_dir: Path) -> bool:
 
 def _summary(run_dir: Path) -> Row:
     """The summary of an earlier export; empty where there is none."""
-    path = run_dir / "summary.json"
+    return _read(run_dir / "summary.json")
+
+
+def _read(path: Path) -> Row:
     found: Row = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found
 

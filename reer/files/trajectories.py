@@ -8,7 +8,7 @@ import json
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -19,8 +19,9 @@ from reer.config import SynthesizeConfig
 from reer.method.guards import echo, leak
 from reer.method.objective import UNITS
 from reer.method.prompts import load_set
+from reer.method.screen import missed
 from reer.method.state import State
-from reer.types import FORMAT_VERSION, Candidate, Example, ObjectiveKind, Step, Usage
+from reer.types import FORMAT_VERSION, Candidate, Example, First, ObjectiveKind, Step, Usage
 
 _prompts = functools.cache(load_set)
 
@@ -46,11 +47,13 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
         "echo": asdict(echo_of(thinking, example.language, config)),
         "steps": [_step_row(step) for step in state.steps],
+        "start": state.start,
         "usage": tokens_of(state.usage),
         "layout": config.layout.name,
         "instruction": config.layout.instruction,
         "generator": describe(config.generator),
         "scorer": describe(config.scorer),
+        "draft": describe(config.draft) if config.draft else None,
         "source": example.source,
         "licence": example.licence,
         "language": example.language,
@@ -104,6 +107,7 @@ def _step_row(step: Step) -> dict[str, Any]:
         "kept": step.kept,
         "nll": step.nll,
         "objective": step.objective,
+        "whole": step.whole,
     }
 
 
@@ -113,6 +117,7 @@ def _candidate_row(candidate: Candidate) -> dict[str, Any]:
         "nll": candidate.nll,
         "rejected": candidate.rejected,
         "objective": candidate.objective,
+        "draft": candidate.draft,
     }
 
 
@@ -167,10 +172,10 @@ def arrow_schema() -> Any:
     def struct(**fields: Any) -> Any:
         return pa.struct(list(fields.items()))
 
-    candidate = struct(text=text, nll=number, rejected=text, objective=number)
+    candidate = struct(text=text, nll=number, rejected=text, objective=number, draft=number)
     step = struct(
         sweep=count, segment=count, operation=text, before=text, candidates=pa.list_(candidate), kept=count,
-        nll=number, objective=number,
+        nll=number, objective=number, whole=text,
     )  # fmt: skip
     engine = struct(model=text, revision=text, dtype=text)
     columns = {
@@ -181,12 +186,31 @@ def arrow_schema() -> Any:
         "objective": struct(kind=text, none=number, first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number),
         "echo": struct(longest_run=count, containment=number), "steps": pa.list_(step),
+        "start": count,
         "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
-        "layout": text, "instruction": text, "generator": engine, "scorer": engine,
+        "layout": text, "instruction": text, "generator": engine, "scorer": engine, "draft": engine,
         **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "extra": text,
         "format_version": count,
     }  # fmt: skip
     return pa.schema(list(columns.items()))
+
+
+def of_draft(events: Sequence[First | Step], screen: int) -> dict[str, int]:
+    """What a draft did in one search: candidates it ranked and screened, audits and what they missed, and how often
+    all were scored and why (`too_long` counts the pair, once)."""
+    candidates = [candidate for event in events for candidate in event.candidates]
+    whole = Counter(event.whole for event in events if event.whole)
+    audits = [event for event in events if isinstance(event, Step) and event.whole == "audit"]
+    return {
+        "ranked": sum(candidate.draft is not None for candidate in candidates),
+        "screened": sum(candidate.rejected == "screened" for candidate in candidates),
+        "audits": len(audits),
+        "kept": sum(step.kept is not None for step in audits),
+        "missed": sum(missed(step, screen) for step in audits),
+        "too_long": int(whole["too_long"] > 0),
+        "not_taken": whole["not_taken"],
+        "failed": whole["failed"],
+    }
 
 
 NLLS = ("none", "first", "final")
@@ -209,14 +233,19 @@ class Tally:
     steps: int = 0
     accepted: int = 0
     usage: Usage = Usage()
+    draft: Counter[str] = field(default_factory=Counter)
+    """What a draft did: see `of_draft`."""
 
-    def add(self, state: State) -> None:
-        """A search that ended well."""
-        proposals = (c for event in (state.first, *state.steps) if event is not None for c in event.candidates)
+    def add(self, state: State, screen: int | None = None) -> None:
+        """A search that ended well, all of its starts. `screen`: how many candidates a draft lets through."""
+        steps = state.every_step
+        proposals = (c for event in (state.first, *steps) if event is not None for c in event.candidates)
         self.rejected.update(c.rejected.partition(":")[0] for c in proposals if c.rejected)
-        self.steps += len(state.steps)
-        self.accepted += sum(step.kept is not None for step in state.steps)
+        self.steps += len(steps)
+        self.accepted += sum(step.kept is not None for step in steps)
         self.usage += state.usage
+        if screen is not None:
+            self.draft.update(of_draft([*([state.first] if state.first else []), *steps], screen))
 
     def keep(self, row: Mapping[str, Any]) -> None:
         """A trajectory that is kept."""
@@ -241,6 +270,7 @@ class Tally:
             "objective": self._objective(),
             "steps": {"done": self.steps, "accepted": self.accepted},
             "rejected": dict(sorted(self.rejected.items())),
+            "draft": self._draft(),
             "usage": asdict(self.usage),
             "pending": self.refused["pending"],
             "seconds": seconds,
@@ -253,3 +283,22 @@ class Tally:
             return None
         means = {key: plain(fmean(values)) for key, values in self.objective.items()}
         return {"kind": self.kind, "unit": UNITS[self.kind], **means}
+
+    def _draft(self) -> dict[str, Any] | None:
+        if not self.draft:
+            return None
+        found = dict(self.draft)
+        steps, kept, missed = (found.pop(key) for key in ("audits", "kept", "missed"))
+        audit = {"steps": steps, "kept": kept, "missed": missed, "share": missed / steps if steps else None}
+        return found | {"audit": audit}
+
+
+def arithmetic(usage: Usage, models: Mapping[str, Any]) -> dict[str, int | None]:
+    """Parameters times tokens by role, from what the manifest says of the models; None where nobody tells."""
+    tokens = {
+        "generator": usage.generated_tokens + usage.prefilled_tokens,
+        "scorer": usage.scored_tokens,
+        "draft": usage.draft_tokens,
+    }
+    known = {role: models[role].get("parameters") for role in tokens if role in models}
+    return {role: None if count is None else count * tokens[role] for role, count in known.items()}

@@ -71,7 +71,8 @@ class _Work:
     def first(self) -> Usage:
         """One round of whole trajectories."""
         prompts, samples, limit = self.prompts, self.config.search.first_samples, self.config.search.first.max_tokens
-        scores = self.scores(samples, shared=0)
+        search = self.config.search
+        scores = self.screened(samples, max(search.screen or samples, search.multi_start or 1), shared=0)
         if prompts.skeleton and prompts.expand:
             plans = self._request(prompts.skeleton, samples, min(SKELETON, limit))
             return sum([self._request(prompts.expand, 1, min(self.thinking, limit))] * samples, plans + scores)
@@ -87,7 +88,7 @@ class _Work:
         operations = [self.rewrite(), *(self.scores(1) for _ in search.edits)]
         visits = self.segments * len(operations)  # of a sweep
         attribution = self.scores(self.segments)
-        for step in range(min(search.max_steps, search.sweeps * visits)):
+        for step in range(min(search.max_steps, search.sweeps * visits * (search.multi_start or 1))):
             if search.order == "attribution" and step % visits == 0:
                 yield attribution
             yield operations[step % len(operations)]
@@ -96,13 +97,27 @@ class _Work:
         """One step of the generator. A reply in tags says first what is missing, at about the length of the rest."""
         search, prompt = self.config.search, self.prompts.rewrite
         written = min(self.thinking / self.segments * (2 if prompt.reply_tag else 1), search.rewrite.max_tokens)
-        return self._request(prompt, search.candidates, written, self.segments) + self.scores(search.candidates)
+        return self._request(prompt, search.candidates, written, self.segments) + self.screened(
+            search.candidates, search.screen or search.candidates, search.audit or inf
+        )
 
-    def scores(self, n: int, thinking: float | None = None, shared: float = 0.5) -> Usage:
+    def screened(self, n: int, keep: int, audit: float = inf, shared: float = 0.5) -> Usage:
+        """`n` candidates of which a draft lets `keep` through, and all of them every `audit`-th time.
+
+        What a token of the draft costs in tokens of the scorer nobody knows here: it counts as one.
+        """
+        if self.config.draft is None or keep >= n:
+            return self.scores(n, shared=shared)
+        every, passed = self.scores(n, shared=shared), self.scores(keep, shared=shared)
+        audited = {key: round((m - getattr(passed, key)) / audit) for key, m in asdict(every).items()}
+        ranked = self.scores(n, shared=shared, kind=self.config.draft.kind).scored_tokens
+        return passed + Usage(**audited) + Usage(calls=n, draft_tokens=ranked, draft_counted=ranked)
+
+    def scores(self, n: int, thinking: float | None = None, shared: float = 0.5, kind: str | None = None) -> Usage:
         """y under `n` whole trajectories. `hf` keeps what they share with earlier ones: on average half of each."""
         thinking = self.thinking if thinking is None else thinking
         before = TEMPLATE + self.turn
-        reused = n * (before + shared * thinking) if thinking and self.config.scorer.kind == "hf" else 0
+        reused = n * (before + shared * thinking) if thinking and (kind or self.config.scorer.kind) == "hf" else 0
         return self._usage(calls=n, scored=n * (before + thinking + self.answer) - reused, reused=reused)
 
     def _request(self, prompt: Prompt, samples: int, written: float, shares: int = 1) -> Usage:

@@ -12,7 +12,7 @@ from typing import get_args
 from reer.config import SearchConfig
 from reer.errors import ConfigError
 from reer.method.objective import UNITS
-from reer.method.state import State
+from reer.method.state import Starts, State
 from reer.text import seed_of
 from reer.types import Attribution, Candidate, Operation, Usage
 
@@ -64,18 +64,25 @@ def check(settings: SearchConfig) -> None:
 def finished(state: State, settings: SearchConfig) -> bool:
     """Whether the search is good enough, has had all its visits, has stopped getting better, or is out of budget."""
     return (
-        state.value < settings.threshold
-        or _gained_enough(state, settings.relative_threshold)
-        or len(state.steps) >= settings.max_steps
+        _good_enough(state, settings)
+        or state.count >= settings.max_steps
         or (settings.patience is not None and state.rejections_in_a_row >= settings.patience)
         or (state.sweep + 1 >= settings.sweeps and not open_visits(state, settings))
         or is_spent(state.usage, [step.usage for step in state.steps], settings)
     )
 
 
-def _gained_enough(state: State, wanted: float | None) -> bool:
-    gain = state.relative_gain
-    return wanted is not None and gain is not None and gain >= wanted
+def _good_enough(state: State, settings: SearchConfig) -> bool:
+    gain, wanted = state.relative_gain, settings.relative_threshold
+    return state.value < settings.threshold or (wanted is not None and gain is not None and gain >= wanted)
+
+
+def next_start(starts: Starts, settings: SearchConfig) -> State | None:
+    """Whose turn it is: of the starts in the running, the one with the fewest steps; None: the search is done."""
+    if _good_enough(starts.best, settings):
+        return None
+    able = [starts.states[n] for n in starts.alive if not finished(starts.states[n], settings)]
+    return min(able, key=lambda state: len(state.steps), default=None)
 
 
 def is_spent(spent: Usage, pieces: Sequence[Usage], settings: SearchConfig) -> bool:
@@ -121,6 +128,14 @@ def best(candidates: Sequence[Candidate]) -> int | None:
     """Index of the lowest value; the earlier one of equals."""
     scored = [(candidate.value, n) for n, candidate in enumerate(candidates) if candidate.value is not None]
     return min(scored)[1] if scored else None
+
+
+def several(candidates: Sequence[Candidate], count: int) -> list[int]:
+    """Indexes of the `count` lowest values, the lowest first; of equal texts the earlier one."""
+    found: dict[str, int] = {}
+    for _, n in sorted((candidate.value, n) for n, candidate in enumerate(candidates) if candidate.value is not None):
+        found.setdefault(candidates[n].text, n)
+    return list(found.values())[:count]
 
 
 def lower(candidates: Sequence[Candidate], value: float, min_gain: float) -> int | None:

@@ -6,15 +6,15 @@ The search is a stream of events; fed the events already recorded it continues w
 Knows scores and proposals through their protocols; knows nothing of models, files or prompts.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from reer.config import SearchConfig
-from reer.errors import BackendError, ExampleError, LayoutError
+from reer.errors import BackendError, ExampleError
 from reer.layout import Layout
-from reer.method import objective, policy, segment
+from reer.method import policy, segment
 from reer.method.propose import Proposal, Proposer
-from reer.method.state import State
+from reer.method.screen import Measure, Ranked, Screen
+from reer.method.state import Starts, State
 from reer.text import seed_of
 from reer.types import (
     FAULTS,
@@ -27,22 +27,35 @@ from reer.types import (
     Operation,
     Scored,
     Scorer,
-    ScoreRequest,
+    Start,
     Step,
     Usage,
+    Whole,
 )
 
 
 class Search:
     """The search of one run: what it draws from, what it scores with, when it stops."""
 
-    def __init__(self, proposer: Proposer, scorer: Scorer, layout: Layout, settings: SearchConfig) -> None:
-        """Raises: ConfigError: an unknown order, acceptance, start or edit."""
+    def __init__(
+        self,
+        proposer: Proposer,
+        scorer: Scorer,
+        layout: Layout,
+        settings: SearchConfig,
+        screen: Screen | None = None,
+    ) -> None:
+        """`screen`: the draft that ranks what is scored, where the settings ask for one.
+
+        Raises:
+            ConfigError: an unknown order, acceptance, start or edit.
+        """
         policy.check(settings)
         self.proposer = proposer
         self.scorer = scorer
         self.layout = layout
         self.settings = settings
+        self.screen = screen
 
     async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncIterator[Event]:
         """The events that follow the recorded ones, each as soon as it is decided.
@@ -51,18 +64,18 @@ class Search:
             ExampleError: this pair cannot be searched (too long, control tokens, no usable first trajectory).
             BackendError: a model failed for good.
         """
-        state = State.of(recorded)
-        if state.baseline is None:
+        starts = Starts.of(recorded, self.settings)
+        if starts.best.baseline is None:
             baseline = await self._baseline(example)
-            state.apply(baseline)
+            starts.apply(baseline)
             yield baseline
-        if state.first is None:
-            first = await self._first(example, state)
-            state.apply(first)
+        if starts.best.first is None:
+            first = await self._first(example, starts.best)
+            starts.apply(first)
             yield first
-        while not policy.finished(state, self.settings):
+        while (state := policy.next_start(starts, self.settings)) is not None:
             event = await self._next(example, state)
-            state.apply(event)
+            starts.apply(event)
             yield event
 
     async def _baseline(self, example: Example) -> Baseline:
@@ -76,25 +89,35 @@ class Search:
         """Draw whole trajectories, round by round; the best becomes the start of the sweep."""
         drawn: list[Candidate] = []
         rounds: list[Usage] = []
+        wholes: list[Whole | None] = []
         kept = None
         while not self._drawn_enough(state, rounds, kept):
             proposals, spent = await self.proposer.first(example, len(rounds))
-            candidates, scored = await self._judge(example, proposals, [p.text for p in proposals])
+            keep = max(self.settings.screen or 1, self.settings.multi_start or 1)
+            candidates, scored, whole = await self._judge(example, proposals, [p.text for p in proposals], keep)
             drawn += candidates
+            wholes.append(whole)
             rounds.append(spent + scored)
             kept = policy.best(drawn)
         if kept is None:
             raise _none_usable(drawn)
-        best, limits = drawn[kept], self.settings.segment
-        assert best.nll is not None
+        best, *others = (self._start(drawn, n) for n in policy.several(drawn, self.settings.multi_start or 1))
         return First(
             candidates=tuple(drawn),
-            kept=kept,
-            segments=segment.split(best.text, limits.min_tokens, limits.max_tokens, self._count),
+            kept=best.kept,
+            segments=best.segments,
             nll=best.nll,
             objective=best.objective,
+            others=tuple(others),
+            whole=next((whole for whole in wholes if whole), None),
             usage=sum(rounds, Usage()),
         )
+
+    def _start(self, drawn: Sequence[Candidate], index: int) -> Start:
+        found, limits = drawn[index], self.settings.segment
+        assert found.nll is not None
+        segments = segment.split(found.text, limits.min_tokens, limits.max_tokens, self._count)
+        return Start(index, segments, found.nll, found.objective)
 
     def _drawn_enough(self, state: State, rounds: Sequence[Usage], kept: int | None) -> bool:
         if kept is None:
@@ -120,18 +143,20 @@ class Search:
         return Attribution(
             sweep=state.sweep,
             changes=tuple(abs(s.score.value - state.value) if isinstance(s, Scored) else None for s in scored),
+            start=state.start,
             usage=sum((s.usage for s in scored if isinstance(s, Scored)), Usage()),
         )
 
     async def _step(self, example: Example, state: State, index: int, operation: Operation) -> Step:
         if operation == "rewrite":
-            proposals, spent = await self.proposer.rewrite(example, state.trajectory, index, len(state.steps))
+            proposals, spent = await self.proposer.rewrite(example, state.trajectory, index, state.count)
         else:
             proposals, spent = [self.proposer.edit(example, state.trajectory, index, operation)], Usage()
         wholes = [state.trajectory.edited(operation, index, proposal.text).text for proposal in proposals]
-        candidates, scored = await self._judge(example, proposals, wholes)
+        audit = self.settings.audit is not None and (state.count + 1) % self.settings.audit == 0
+        candidates, scored, whole = await self._judge(example, proposals, wholes, self.settings.screen, audit)
         if self.settings.accept == "random":
-            kept = policy.anyone(candidates, seed_of(self.proposer.seed, example.id, "accept", len(state.steps)))
+            kept = policy.anyone(candidates, seed_of(self.proposer.seed, example.id, "accept", state.count))
         else:
             kept = policy.lower(candidates, state.value, self.settings.min_gain)
         now = candidates[kept] if kept is not None else state.measured
@@ -146,43 +171,36 @@ class Search:
             kept=kept,
             nll=now.nll,
             objective=now.objective,
+            start=state.start,
+            whole=whole,
             usage=spent + scored,
         )
 
     async def _judge(
-        self, example: Example, proposals: Sequence[Proposal], wholes: Sequence[str]
-    ) -> tuple[list[Candidate], Usage]:
-        """Candidates with the NLL of y under the whole trajectory each of them makes; equal ones are scored once."""
+        self,
+        example: Example,
+        proposals: Sequence[Proposal],
+        wholes: Sequence[str],
+        keep: int | None,
+        audit: bool = False,
+    ) -> tuple[list[Candidate], Usage, Whole | None]:
+        """Candidates with the NLL of y under the whole trajectory each of them makes; equal ones are scored once.
+
+        With a draft only the likeliest `keep` of them are; then also why all were, if so.
+        """
         wanted = list(dict.fromkeys(w for p, w in zip(proposals, wholes, strict=True) if p.rejected is None))
-        results = dict(zip(wanted, await self._score(example, wanted), strict=True))
+        ranked = Ranked(tuple(wanted))
+        if self.screen is not None and keep is not None:
+            ranked = await self.screen.rank(example, wanted, keep, audit)
+        results = dict(zip(ranked.sent, await self._score(example, ranked.sent), strict=True))
         pairs = zip(proposals, wholes, strict=True)
-        candidates = [_candidate(proposal, results.get(whole)) for proposal, whole in pairs]
-        return candidates, sum((r.usage for r in results.values() if isinstance(r, Scored)), Usage())
+        candidates = [_candidate(proposal, whole, results, ranked) for proposal, whole in pairs]
+        scored = (r.usage for r in results.values() if isinstance(r, Scored))
+        return candidates, sum(scored, ranked.usage), ranked.whole
 
     async def _score(self, example: Example, thinkings: Sequence[str | None]) -> list[Scored | BackendError]:
         """Each request fails or succeeds on its own."""
-        skip = objective.skipped_tokens(example.answer, self.scorer.tokenizer, self.settings.objective)
-        laid_out = [self._laid_out(example, thinking, skip) for thinking in thinkings]
-
-        async def one(request: ScoreRequest | BackendError) -> Scored | BackendError:
-            if isinstance(request, BackendError):
-                return request
-            try:
-                return (await self.scorer.score([request]))[0]
-            except BackendError as error:
-                return error
-
-        return list(await asyncio.gather(*(one(request) for request in laid_out)))
-
-    def _laid_out(self, example: Example, thinking: str | None, skip: int) -> ScoreRequest | BackendError:
-        """y under one thinking; one that the tokenizer cannot write is that candidate's failure, not the pair's."""
-        try:
-            encoded = self.layout.encode(example.query, thinking, example.answer, example.history)
-        except LayoutError as error:
-            if thinking is None:
-                raise
-            return BackendError(str(error))
-        return encoded.score_request(skip, self.settings.objective.clip, objective.kind_of(self.settings.objective))
+        return await Measure(self.scorer, self.layout, self.settings).scores(example, thinkings)
 
 
 def _none_usable(drawn: Sequence[Candidate]) -> ExampleError | BackendError:
@@ -195,9 +213,14 @@ def _none_usable(drawn: Sequence[Candidate]) -> ExampleError | BackendError:
     return (BackendError if failed else ExampleError)(f"no usable first trajectory in {len(drawn)} draws ({told})")
 
 
-def _candidate(proposal: Proposal, result: Scored | BackendError | None) -> Candidate:
-    if proposal.rejected or result is None:
+def _candidate(
+    proposal: Proposal, whole: str, results: Mapping[str, Scored | BackendError], ranked: Ranked
+) -> Candidate:
+    if proposal.rejected:
         return Candidate(proposal.text, None, proposal.rejected)
+    result, draft = results.get(whole), ranked.drafts.get(whole)
+    if result is None:
+        return Candidate(proposal.text, None, "screened", draft=draft)
     if isinstance(result, BackendError):
-        return Candidate(proposal.text, None, f"not_scored: {result}")
-    return Candidate(proposal.text, result.score.nll, objective=result.score.objective)
+        return Candidate(proposal.text, None, f"not_scored: {result}", draft=draft)
+    return Candidate(proposal.text, result.score.nll, objective=result.score.objective, draft=draft)

@@ -1,11 +1,14 @@
 """Where a search stands: nothing but the sum of its events, so that recorded events bring it back.
 
-Knows events; knows nothing of scores to come, models or files.
+A `State` follows one first trajectory; `Starts` holds one for each that is refined, and drops the worst as the budget
+goes. Knows events; knows nothing of scores to come, models or files.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
+from reer.config import SearchConfig
 from reer.types import Attribution, Baseline, Event, First, Operation, Step, Trajectory, Usage
 
 
@@ -26,10 +29,14 @@ class State:
     """The segments there were when this sweep began."""
     visited: set[tuple[int, Operation]] = field(default_factory=set)
     """What was tried in this sweep, on which segment."""
+    start: int = 0
+    """Which of several first trajectories this is about."""
+    elsewhere: list[Attribution | Step] = field(default_factory=list)
+    """What happened to the others."""
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> "State":
-        state = cls()
+    def of(cls, events: Iterable[Event], start: int = 0) -> "State":
+        state = cls(start=start)
         for event in events:
             state.apply(event)
         return state
@@ -38,7 +45,9 @@ class State:
         if isinstance(event, Baseline):
             self.baseline = event
         elif isinstance(event, First):
-            self._begin(event)
+            self._begin(_of_start(event, self.start))
+        elif event.start != self.start:
+            self.elsewhere.append(event)
         else:
             if event.sweep > self.sweep:
                 self.begin_sweep()
@@ -96,5 +105,86 @@ class State:
 
     @property
     def usage(self) -> Usage:
-        events = (self.baseline, self.first, *self.attributions, *self.steps)
+        """Of the whole search, the other starts included."""
+        events = (self.baseline, self.first, *self.attributions, *self.steps, *self.elsewhere)
         return sum((event.usage for event in events if event), Usage())
+
+    @property
+    def every_step(self) -> list[Step]:
+        """Its own, then those of the other starts."""
+        return [*self.steps, *(event for event in self.elsewhere if isinstance(event, Step))]
+
+    @property
+    def count(self) -> int:
+        """Steps of the whole search."""
+        return len(self.every_step)
+
+
+class Starts:
+    """Several first trajectories that are refined on one budget, by successive halving.
+
+    With N of them the budget of steps, tokens or seconds that follows the first draws has ceil(log2 N) + 1 equal
+    parts. At the end of each but the last the worse half is dropped, by the scorer's numbers, which every start has.
+    """
+
+    def __init__(self, settings: SearchConfig) -> None:
+        self.settings = settings
+        self.states = [State()]
+        self.alive = [0]
+        self._begun = Usage()
+        """What the first draws and all before them cost."""
+
+    @classmethod
+    def of(cls, events: Iterable[Event], settings: SearchConfig) -> "Starts":
+        starts = cls(settings)
+        for event in events:
+            starts.apply(event)
+        return starts
+
+    def apply(self, event: Event) -> None:
+        if isinstance(event, First):
+            before = [self.states[0].baseline] if self.states[0].baseline else []
+            self.states += [State.of(before, start=n) for n in range(1, len(event.others) + 1)]
+            self.alive = list(range(len(self.states)))
+        for state in self.states:
+            state.apply(event)
+        if isinstance(event, First):
+            self._begun = self.states[0].usage
+        elif isinstance(event, Step):
+            self._drop()
+
+    @property
+    def best(self) -> State:
+        """The start with the lowest value, dropped ones included; the earlier one of equals."""
+        return min(self.states, key=lambda state: state.value)
+
+    def _drop(self) -> None:
+        total, parts = len(self.states), math.ceil(math.log2(len(self.states))) + 1
+        left = math.ceil(total / 2 ** math.floor(min(1.0, self._progress()) * parts))
+        if left < len(self.alive):
+            self.alive = sorted(sorted(self.alive, key=lambda n: self.states[n].value)[:left])
+
+    def _progress(self) -> float:
+        """Share of the budget that is spent; of several budgets the one nearer to its end."""
+        state, settings = self.states[0], self.settings
+        spent = [state.count / max(1, settings.max_steps)]
+        for limit, unit in ((settings.max_tokens, "forward_tokens"), (settings.max_seconds, "seconds")):
+            if limit is not None:
+                begun = getattr(self._begun, unit)
+                spent.append((getattr(state.usage, unit) - begun) / max(limit - begun, 1e-9))
+        return max(spent)
+
+
+def _of_start(first: First, start: int) -> First:
+    """The event as if the search had begun with this start alone."""
+    if start == 0:
+        return first
+    other = first.others[start - 1]
+    return replace(first, kept=other.kept, segments=other.segments, nll=other.nll, objective=other.objective)
+
+
+def final(events: Sequence[Event]) -> State:
+    """The best start of a finished search."""
+    first = next((event for event in events if isinstance(event, First)), None)
+    states = [State.of(events, start) for start in range(1 + len(first.others) if first else 1)]
+    return min(states, key=lambda state: state.value)

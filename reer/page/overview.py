@@ -39,7 +39,25 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
     if found := summary.get("objective"):
         none, first, final = (_shown(found[key], 3) for key in ("none", "first", "final"))
         lines.append(f"what the search minimised  {none}, {first}, {final} ({found['unit']})")
+    if line := told_of_draft(summary):
+        lines.append(f"draft                      {line}")
     return lines
+
+
+def told_of_draft(summary: Mapping[str, Any]) -> str:
+    """What a draft was worth, in one line; nothing where there was none."""
+    if not (draft := summary.get("draft")):
+        return ""
+    parts = [f"{draft['screened']:,} of {draft['ranked']:,} ranked candidates were not scored"]
+    if (audit := draft["audit"])["share"] is not None:
+        parts.append(f"in {audit['missed']} of {audit['steps']} audited steps the winner was not among its best")
+    if n := draft["too_long"]:
+        parts.append(f"{n:,} pair{'s' if n > 1 else ''} too long for it")
+    parts += [f"{draft[key]:,} times {words}" for key, words in _UNRANKED.items() if draft[key]]
+    return "; ".join(parts)
+
+
+_UNRANKED = {"not_taken": "its tokenizer did not take a text", "failed": "it gave no answer"}
 
 
 def _training(summary: Mapping[str, Any]) -> list[str]:

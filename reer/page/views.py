@@ -13,6 +13,7 @@ from typing import Any
 from reer.files.results import Curve, Row, Run, read_curve
 from reer.page import plots
 from reer.page.diff import diff
+from reer.page.overview import told_of_draft
 
 View = dict[str, Any]
 
@@ -50,6 +51,7 @@ def search_view(run: Run, shown: int) -> View:
     return {
         "run": run,
         "summary": run.summary,
+        "draft": told_of_draft(run.summary),
         "total": len(gains),
         "trajectories": views,
         "plots": [plots.descent(path.mean(), visible), plots.gains(visible)] if totals.gains else [],

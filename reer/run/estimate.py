@@ -18,7 +18,7 @@ from reer.config import SynthesizeConfig
 from reer.method.cost import Sizes, cost, tokens
 from reer.types import Example, Usage
 
-DECIDE = ("seed", "generator", "scorer", "layout", "prompts", "search")
+DECIDE = ("seed", "generator", "scorer", "draft", "layout", "prompts", "search")
 """Parts of the config that a pilot must share with the run, besides the pairs."""
 
 
@@ -38,7 +38,11 @@ def estimate(examples: Sequence[Example], config: SynthesizeConfig) -> str:
     lines = [
         f"{len(examples)} examples, up to {config.search.max_steps} steps of {config.search.candidates} rewrites",
         f"{'':<16} {'in all':>15} {'still to do':>15}",
-        *(f"{key.replace('_', ' '):<16} {round(done[key] + n):>15,} {round(n):>15,}" for key, n in ahead.items()),
+        *(
+            f"{key.replace('_', ' '):<16} {round(done[key] + n):>15,} {round(n):>15,}"
+            for key, n in ahead.items()
+            if config.draft or not key.startswith("draft")
+        ),
         f"(dry run: an estimate from {source}; nothing was run or written)",
     ]
     return "\n".join(line for line in lines if pilot or not line.startswith("seconds"))
@@ -89,8 +93,11 @@ def find_pilot(examples: Sequence[Example], config: SynthesizeConfig) -> tuple[P
 
 
 def _undated(part: Any) -> Any:
-    """A part of the config without the date that templates are told, which changes no size."""
-    return {key: value for key, value in part.items() if key != "date"} if isinstance(part, dict) else part
+    """A part of the config without the date that templates are told, which changes no size, and without keys that are
+    off: an older folder does not have them all."""
+    if not isinstance(part, dict):
+        return part
+    return {key: value for key, value in part.items() if key != "date" and value is not None}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from reer.errors import RunDirError
 from reer.run.launch import hold
 from reer.text import digest
-from reer.types import Attribution, Baseline, Candidate, Event, Example, First, Step, Usage
+from reer.types import Attribution, Baseline, Candidate, Event, Example, First, Start, Step, Usage
 
 Status = Literal["open", "done", "failed", "quarantined"]
 """open: the search is under way, or was interrupted."""
@@ -200,7 +200,8 @@ def decode(kind: str, body: dict[str, Any]) -> Event:
         return Attribution(**body | {"changes": tuple(body["changes"])})
     body["candidates"] = tuple(Candidate(**candidate) for candidate in body["candidates"])
     if kind == "First":
-        return First(**body | {"segments": tuple(body["segments"])})
+        others = tuple(Start(**other | {"segments": tuple(other["segments"])}) for other in body.get("others", ()))
+        return First(**body | {"segments": tuple(body["segments"]), "others": others})
     return Step(**body)
 
 

@@ -7,18 +7,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from reer.config import FakeBackendConfig, LayoutConfig, ObjectiveConfig, SearchConfig, SynthesizeConfig
-from reer.files.trajectories import Tally, TrajectoryFiles, arrow_schema, to_row
+from reer.files.trajectories import Tally, TrajectoryFiles, arrow_schema, to_row, tokens_of
 from reer.method.state import State
 from reer.types import Baseline, Candidate, Example, First, Step, Usage
 
 
 def row(n, **changes):
-    candidate = {"text": "b", "nll": 1.5, "rejected": None, "objective": 0.5 if n % 3 else None}
+    candidate = {"text": "b", "nll": 1.5, "rejected": None, "objective": 0.5 if n % 3 else None,
+                 "draft": 1.0 * n if n % 2 else None}  # fmt: skip
     step = {
         "sweep": 0, "segment": 0, "operation": "rewrite", "before": "a", "candidates": [candidate], "kept": None,
-        "nll": 1.0, "objective": 0.75 if n % 3 else None,
+        "nll": 1.0, "objective": 0.75 if n % 3 else None, "whole": "audit" if n % 2 else None,
     }  # fmt: skip
-    usage = dict.fromkeys(("calls", "generated_tokens", "prefilled_tokens", "scored_tokens", "reused_tokens"), n)
+    usage = dict.fromkeys(tokens_of(Usage()), n)
     engine = {"model": "m", "revision": None, "dtype": None}
     return {
         "id": str(n), "trajectory": 0, "query": "q", "answer": "雪 🐕",
@@ -27,9 +28,10 @@ def row(n, **changes):
         "objective": {"kind": "mean_nll", "none": None, "first": 1.5, "final": 0.5 * n} if n % 3 else None,
         "answer_tokens": 4,
         "leak": {"longest_run": 0, "containment": 0.0}, "echo": {"longest_run": 0, "containment": 0.0},
-        "steps": [step] * (n % 2), "usage": usage, "layout": "think",
-        "instruction": None, "generator": engine, "scorer": engine, "source": "", "licence": "", "language": "en",
-        "domain": "", "seed": 2**62, "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
+        "steps": [step] * (n % 2), "start": n, "usage": usage, "layout": "think",
+        "instruction": None, "generator": engine, "scorer": engine, "draft": engine if n % 2 else None, "source": "",
+        "licence": "", "language": "en", "domain": "", "seed": 2**62,
+        "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
     } | changes  # fmt: skip
 
 
@@ -101,11 +103,12 @@ def test_a_row_tells_what_was_searched_and_nothing_of_the_machine():
     assert found["nll"] == {"none": 3.0, "first": 2.5, "final": 2.75}
     assert found["usage"] == {
         "calls": 3, "generated_tokens": 0, "prefilled_tokens": 0, "scored_tokens": 30, "reused_tokens": 9,
+        "draft_tokens": 0, "draft_counted": 0,
     }  # fmt: skip
-    candidate = {"text": "", "nll": 2.75, "rejected": None, "objective": None}
+    candidate = {"text": "", "nll": 2.75, "rejected": None, "objective": None, "draft": None}
     assert found["steps"] == [
         {"sweep": 0, "segment": 1, "operation": "delete", "before": "Two.", "candidates": (candidate,), "kept": 0,
-         "nll": 2.75, "objective": None},
+         "nll": 2.75, "objective": None, "whole": None},
     ]  # fmt: skip
 
 

@@ -10,10 +10,11 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.batching import Batcher
+from reer.backend.batching import WORKER, Batcher
 from reer.backend.hf import scored
 from reer.backend.models import load_model, load_tokenizer
 from reer.backend.packed.attention import PROBE, check_fit
@@ -87,6 +88,7 @@ class PackedScorer:
         max_length: int,
         token_budget: int = 2048,
         kept_tokens: int = 16384,
+        worker: ThreadPoolExecutor = WORKER,
     ) -> None:
         """`token_budget` and `kept_tokens`: see `config.HFBackendConfig`.
 
@@ -97,11 +99,11 @@ class PackedScorer:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._body = PackedForward(model, token_budget, kept_tokens)
-        self._requests: Batcher[Request, Any] = Batcher(self._results)
+        self._requests: Batcher[Request, Any] = Batcher(self._results, worker)
         self._check()
 
     @classmethod
-    def load(cls, config: HFBackendConfig) -> "PackedScorer":
+    def load(cls, config: HFBackendConfig, worker: ThreadPoolExecutor = WORKER) -> "PackedScorer":
         """Raises: ModelError: it cannot be loaded; DoesNotFit: packing does not know its attention."""
         return cls(
             load_model(config.model),
@@ -109,6 +111,7 @@ class PackedScorer:
             max_length=config.model.max_length,
             token_budget=config.token_budget,
             kept_tokens=config.kept_tokens,
+            worker=worker,
         )
 
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
