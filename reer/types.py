@@ -169,7 +169,19 @@ class Attribution:
     usage: Usage
 
 
-Event = Baseline | First | Attribution | Step
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """The last event of a search, where it is asked for: what was measured of the final trajectory."""
+
+    blind: tuple[Candidate, ...] = ()
+    """Whole trajectories by somebody who has not seen y."""
+    removals: tuple[float | None, ...] | None = None
+    """NLL of y without each final segment minus with it, in nats per answer token; None where it could not be
+    scored, or as a whole where it was not asked for."""
+    usage: Usage
+
+
+Event = Baseline | First | Attribution | Step | Worth
 
 
 @dataclass(frozen=True, slots=True)

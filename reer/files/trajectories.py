@@ -19,13 +19,16 @@ from reer.config import SynthesizeConfig
 from reer.method.guards import echo, leak
 from reer.method.prompts import load_set
 from reer.method.state import State
+from reer.method.worth.facts import KINDS, worth_of
+from reer.method.worth.lexical import Frequencies
+from reer.method.worth.means import Means
 from reer.types import FORMAT_VERSION, Candidate, Example, Step, Usage
 
 _prompts = functools.cache(load_set)
 
 
-def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str, Any]:
-    """One object of trajectories.jsonl. NLLs are means in nats per answer token."""
+def to_row(example: Example, state: State, config: SynthesizeConfig, frequencies: Frequencies) -> dict[str, Any]:
+    """One object of trajectories.jsonl. NLLs are means in nats per answer token; `frequencies` are the run's."""
     baseline, first = state.baseline, state.first
     assert baseline is not None
     assert first is not None
@@ -44,6 +47,8 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "answer_tokens": baseline.answer_tokens,
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
         "echo": asdict(echo_of(thinking, example.language, config)),
+        "worth": worth_of(example, state, frequencies, config.search.worth.decorative)
+        | {"usage": tokens_of(state.worth.usage) if state.worth else None},
         "steps": [_step_row(step) for step in state.steps],
         "usage": tokens_of(state.usage),
         "layout": config.layout.name,
@@ -164,6 +169,12 @@ def arrow_schema() -> Any:
         nll=number, objective=number,
     )  # fmt: skip
     engine = struct(model=text, revision=text, dtype=text)
+    segments, usage = struct(segments=count, decorative=count), struct(**dict.fromkeys(tokens_of(Usage()), count))
+    decorative = struct(epsilon=number, share=number, **dict.fromkeys(KINDS, segments), removals=pa.list_(number))
+    worth = struct(
+        a_prob=number, a_lex=number, gain_over_blind=number,
+        blind=pa.list_(struct(text=text, nll=number, rejected=text)), decorative=decorative, usage=usage,
+    )  # fmt: skip
     columns = {
         "id": text, "trajectory": count, "query": text, "answer": text,
         "history": pa.list_(struct(role=text, content=text)), "thinking": text,
@@ -171,8 +182,7 @@ def arrow_schema() -> Any:
         "nll": struct(none=number, first=number, final=number),
         "objective": struct(first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number),
-        "echo": struct(longest_run=count, containment=number), "steps": pa.list_(step),
-        "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
+        "echo": struct(longest_run=count, containment=number), "worth": worth, "steps": pa.list_(step), "usage": usage,
         "layout": text, "instruction": text, "generator": engine, "scorer": engine,
         **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "extra": text,
         "format_version": count,
@@ -194,6 +204,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     """Proposals that were never scored, by reason."""
     nll: dict[str, "array[float]"] = field(default_factory=lambda: {key: array("d") for key in NLLS})
+    worth: Means = field(default_factory=Means)
     steps: int = 0
     accepted: int = 0
     usage: Usage = Usage()
@@ -204,12 +215,13 @@ class Tally:
         self.rejected.update(c.rejected.partition(":")[0] for c in proposals if c.rejected)
         self.steps += len(state.steps)
         self.accepted += sum(step.kept is not None for step in state.steps)
-        self.usage += state.usage
+        self.usage += state.usage_in_all
 
     def keep(self, row: Mapping[str, Any]) -> None:
         """A trajectory that is kept."""
         for key, values in self.nll.items():
             values.append(row["nll"][key])
+        self.worth.add(row["worth"])
 
     def summary(self, examples: int, seconds: float) -> dict[str, Any]:
         """The content of summary.json; NLLs are means over the kept trajectories."""
@@ -222,6 +234,7 @@ class Tally:
                 "quarantined": self.refused["quarantined"],
             },
             "nll": {key: fmean(values) if values else None for key, values in self.nll.items()},
+            "worth": self.worth.summary(),
             "steps": {"done": self.steps, "accepted": self.accepted},
             "rejected": dict(sorted(self.rejected.items())),
             "usage": asdict(self.usage),

@@ -51,7 +51,7 @@ def check(settings: SearchConfig) -> None:
     known: list[tuple[str, str, Sequence[str]]] = [
         ("order", settings.order, tuple(ORDERS)),
         ("accept", settings.accept, ("lower", "random")),
-        ("start", settings.start, ("direct", "skeleton")),
+        ("start", settings.start, ("direct", "skeleton", "blind")),
         *(("edits", edit, EDITS) for edit in settings.edits),
     ]
     for key, value, choices in known:
@@ -68,6 +68,11 @@ def finished(state: State, settings: SearchConfig) -> bool:
         or (state.sweep + 1 >= settings.sweeps and not open_visits(state, settings))
         or is_spent(state.usage, [step.usage for step in state.steps], settings)
     )
+
+
+def asks_worth(settings: SearchConfig) -> bool:
+    """Whether final trajectories are to be measured."""
+    return settings.worth.blind > 0 or settings.worth.decorative is not None
 
 
 def is_spent(spent: Usage, pieces: Sequence[Usage], settings: SearchConfig) -> bool:

@@ -6,7 +6,7 @@ Knows events; knows nothing of scores to come, models or files.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from reer.types import Attribution, Baseline, Event, First, Operation, Step, Trajectory, Usage
+from reer.types import Attribution, Baseline, Event, First, Operation, Step, Trajectory, Usage, Worth
 
 
 @dataclass(slots=True)
@@ -19,6 +19,8 @@ class State:
     trajectory: Trajectory = Trajectory(())
     ids: tuple[int, ...] = ()
     """Who the segments are: numbers that stay with them when others are deleted or merged."""
+    worth: Worth | None = None
+    """What was measured of the final trajectory. A search that has this event is over."""
     measured: First | Step | None = None
     """The event that tells how likely y is under the trajectory as it stands."""
     sweep: int = 0
@@ -39,6 +41,8 @@ class State:
             self.baseline = event
         elif isinstance(event, First):
             self._begin(event)
+        elif isinstance(event, Worth):
+            self.worth = event
         else:
             if event.sweep > self.sweep:
                 self.begin_sweep()
@@ -88,5 +92,10 @@ class State:
 
     @property
     def usage(self) -> Usage:
+        """What the search cost; what was measured after it is not in it."""
         events = (self.baseline, self.first, *self.attributions, *self.steps)
         return sum((event.usage for event in events if event), Usage())
+
+    @property
+    def usage_in_all(self) -> Usage:
+        return self.usage + (self.worth.usage if self.worth else Usage())

@@ -48,6 +48,8 @@ FREE_KEYS = (
     "training_data",
 )  # fmt: skip
 """The same for keys of any group, by their last part."""
+FREE_PART = "search.worth."
+"""The same: what is measured once a search is over. What has not been measured yet is, when it is asked for."""
 
 
 def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], NoReturn]:
@@ -190,7 +192,7 @@ def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str])
 
 def _is_free(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in FREE_GROUPS or parts[-1] in FREE_KEYS
+    return parts[0] in FREE_GROUPS or parts[-1] in FREE_KEYS or key.startswith(FREE_PART)
 
 
 def _extends(key: str, before: int | None, now: int | None) -> bool:
