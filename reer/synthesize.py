@@ -173,6 +173,7 @@ class _Progress:
 
 def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> int:
     """Log, draw the page, tell the user, choose the exit code."""
+    from reer.page.overview import worth_in_words
     from reer.page.report import write_page
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
@@ -191,6 +192,7 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
     if examples["done"]:
         print(f"mean NLL of y {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
               f"{nll['final']:.3f} with the final thinking (nats per token)")  # fmt: skip
+        print("worth         " + ", ".join(f"{name} {value}" for name, value in worth_in_words(summary["worth"])))
         print(f"steps         {steps['accepted']} of {steps['done']} changed the thinking")
         print(f"cost          {cost.forward_tokens:,} tokens run, {cost.reused_tokens:,} reused; "
               f"models busy {cost.seconds:.0f} s in {summary['seconds']:.0f} s")  # fmt: skip

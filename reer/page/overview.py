@@ -36,18 +36,21 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
             f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
             f"{nll['final']:.3f} with the final thinking"
         )
-        lines += _worth(summary.get("worth") or {})
+        lines += [f"{name:<27}{value}" for name, value in worth_in_words(summary.get("worth") or {})]
     return lines
 
 
-def _worth(worth: Mapping[str, Any]) -> Iterator[str]:
-    """Beside the NLL, and of how many trajectories where some are missing; what was not measured is left out."""
+def worth_in_words(worth: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What trajectories are worth beside the NLL: measure, and its mean with how many are missing, if some are.
+
+    What was not measured is left out.
+    """
     measures = (("A_prob", "a_prob", 1), ("A_lex", "a_lex", 1), ("gain over blind (nats)", "gain_over_blind", 3))
     for name, key, digits in (*measures, ("decorative segments", "decorative", 1)):
         found = worth.get(key) or {}
         if found.get("n"):
             of = f" ({found['n']:,} trajectories, {found['missing']:,} missing)" if found["missing"] else ""
-            yield f"{name:<27}{_shown(found['mean'], digits, share=digits == 1)}{of}"
+            yield name, _shown(found["mean"], digits, share=digits == 1) + of
 
 
 def _training(summary: Mapping[str, Any]) -> list[str]:

@@ -155,7 +155,8 @@ def folder(tmp_path):
             rows.append({
                 "id": name, "query": "q", "answer": "y", "thinking": "".join(segments), "segments": segments,
                 "first": {"thinking": "I say.", "segments": ["I say."]}, "layout": layout, "domain": "fable",
-                "nll": {"none": 3.0, "first": 2.5, "final": 2.4}, "language": "en", "leak": {"longest_run": 3, "containment": 0.25},
+                "nll": {"none": 3.0, "first": 2.5, "final": 2.4}, "language": "en",
+                "leak": {"longest_run": 3, "containment": 0.25},
                 "worth": worth(None if name == "b" else 2.75),
                 "steps": [{"kept": 0}], "source": "dolly" if name == "a" else "Grimm",
                 "usage": {"generated_tokens": 5, "prefilled_tokens": 6, "scored_tokens": 7},
