@@ -22,8 +22,8 @@ from reer.run import launch
 
 ROW_KEYS = {
     "id", "trajectory", "query", "answer", "history", "thinking", "segments", "first", "nll", "objective",
-    "answer_tokens", "leak", "echo", "worth", "steps", "usage", "layout", "instruction", "generator", "scorer", "source",
-    "licence", "language", "domain", "seed", "extra", "format_version",
+    "answer_tokens", "leak", "echo", "worth", "steps", "usage", "layout", "instruction", "generator", "scorer",
+    "source", "licence", "language", "domain", "seed", "extra", "format_version",
 }  # fmt: skip
 
 

@@ -48,7 +48,10 @@ def budget(tokens: Mapping[str, float]) -> str:
     off = [name for name, x in change.items() if abs(x) > TOLERANCE]
     said = f"not within ±{TOLERANCE:.0%}: {', '.join(off)}" if off else f"all within ±{TOLERANCE:.0%}"
     listed = ", ".join(f"{name} {x:+.1%}" for name, x in change.items()).replace("-", "−")
-    return f"Tokens against forward's: {listed} ({said}). `none` is one first trajectory and cannot spend the budget."
+    return (
+        f"Tokens against forward's: {listed} ({said}). `none` and `blind` are one first trajectory and cannot spend "
+        "the budget."
+    )
 
 
 def verdict(presets: Mapping[str, Results]) -> str:
@@ -182,7 +185,7 @@ def _set(presets: Mapping[str, Results]) -> Iterator[str]:
     yield _anchors(presets)
     yield "What a pair costs, on average:"
     yield _table(presets, COST)
-    if "forward" in presets:
+    if "forward" in presets and presets.keys() - {"forward", *CONTROLS_OF_ONE}:
         tokens = {n: fmean(forward_tokens(r.row["usage"]) for r in rs.values()) for n, rs in presets.items()}
         yield budget(tokens)
     yield (
