@@ -21,6 +21,7 @@ from reer.files.pairs import Notes, look_ahead, path_of, read_pairs, rows_in_wor
 from reer.files.rows import files_of
 from reer.files.survey import Survey, former_texts, survey, unfinished
 from reer.layout import build_layout
+from reer.method import policy
 from reer.method.prompts import PromptSet, load_set, spoken
 from reer.method.propose import Proposer
 from reer.method.screen import Measure, Screen, check
@@ -64,7 +65,7 @@ def search_and_export(config: SynthesizeConfig, path: Path, run_dir: Path, ledge
     ledger.reopen()
     former = former_texts(run_dir, path) if ledger.is_former() else lambda example: False
     notes = Notes()
-    found = survey(rows_of(config.data, notes), ledger, former)
+    found = survey(rows_of(config.data, notes), ledger, former, policy.asks_worth(config.search))
     tell(notes, path)
     for sentence in found.told():
         print(sentence)
@@ -95,7 +96,8 @@ def export_if_quick(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, sec
 
 def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Path, ledger: Ledger) -> None:
     """Build the models, write the manifest, and search every example that has no outcome yet."""
-    prompts = functools.cache(lambda language: load_set(config.prompts.set, language, config.search.start))
+    start, blind = config.search.start, config.search.worth.blind > 0
+    prompts = functools.cache(lambda language: load_set(config.prompts.set, language, start, blind))
     hashes = prompt_hashes(sorted(found.languages), prompts)
     say_borrowed(found, config)
     scorer = build_scorer(config.scorer)
@@ -118,9 +120,10 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
     )
     models = models_of(config)
     note(models=models)
-    todo = unfinished(rows_of(config.data), ledger)
+    measure = policy.asks_worth(config.search)
+    todo = unfinished(rows_of(config.data), ledger, measure=measure)
     try:
-        with tqdm(total=found.todo * (2 + config.search.max_steps), desc="synthesize", unit="step") as bar:
+        with tqdm(total=found.todo * (2 + config.search.max_steps + measure), desc="synthesize", unit="step") as bar:
             asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
     finally:
         learned = served(config.generator) | {"parameters": models["generator"]["parameters"]}
@@ -178,7 +181,7 @@ class _Progress:
 
     def __init__(self, bar: Any, config: SynthesizeConfig) -> None:
         self.bar = bar
-        self.planned = 2 + config.search.max_steps
+        self.planned = 2 + config.search.max_steps + policy.asks_worth(config.search)
         self.seen: Counter[str] = Counter()
         self.steps = self.accepted = 0
 
@@ -196,7 +199,7 @@ class _Progress:
 
 def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> int:
     """Log, draw the page, tell the user, choose the exit code."""
-    from reer.page.overview import told_of_draft
+    from reer.page.overview import told_of_draft, worth_in_words
     from reer.page.report import write_page
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
@@ -215,6 +218,7 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
     if examples["done"]:
         print(f"mean NLL of y {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
               f"{nll['final']:.3f} with the final thinking (nats per token)")  # fmt: skip
+        print("worth         " + ", ".join(f"{name} {value}" for name, value in worth_in_words(summary["worth"])))
         print(f"steps         {steps['accepted']} of {steps['done']} changed the thinking")
         print(f"cost          {cost.forward_tokens:,} tokens run, {cost.reused_tokens:,} reused; "
               f"models busy {cost.seconds:.0f} s in {summary['seconds']:.0f} s")  # fmt: skip

@@ -78,6 +78,7 @@ def test_the_authors_search_brings_its_layout_and_no_other_search_does(searches)
     assert vars(official.search.objective) == {"kind": "mean_nll", "clip": 2.0, "skip_opening": True}
     assert (official.search.candidates, official.search.leak.enabled) == (2, False)
     assert (official.search.max_steps, official.search.threshold) == (10, 0.25)
+    assert (found.pop("blind").search.start, official.search.start) == ("blind", "direct")
     for config in found.values():
         assert (config.layout.name, config.layout.instruction) == ("think", None)
         assert vars(config.search.objective) == {"kind": "mean_nll", "clip": None, "skip_opening": False}

@@ -22,7 +22,7 @@ from reer.run import launch
 
 ROW_KEYS = {
     "id", "trajectory", "query", "answer", "history", "thinking", "segments", "first", "nll", "objective",
-    "answer_tokens", "leak", "echo", "steps", "start", "draft", "usage", "layout", "instruction", "generator",
+    "answer_tokens", "leak", "echo", "worth", "steps", "start", "draft", "usage", "layout", "instruction", "generator",
     "scorer", "source", "licence", "language", "domain", "seed", "extra", "format_version",
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ from reer.config.synthesize import (
     SearchConfig,
     SegmentConfig,
     SynthesizeConfig,
+    WorthConfig,
 )
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "VLLMBackendConfig",
     "ValidateConfig",
     "ValidationConfig",
+    "WorthConfig",
     "flatten",
     "load",
     "load_frozen",

@@ -32,6 +32,7 @@ _AT_LEAST_ONE = {
 """Keys, by their last part, of which none makes no sense."""
 _NOT_NEGATIVE = {
     "temperature", "max_cost", "input", "output", "cached_input", "latency", "max_wait", "resample", "max_retries",
+    "blind", "decorative",
 }  # fmt: skip
 """Numbers, by their last part, that have no sense below zero."""
 

@@ -13,7 +13,8 @@ class PromptsConfig:
 
     set: str = "standard"
     """Folder of reer/method/prompts/LANGUAGE/, or a path to a folder of your own (needs initial.md and rewrite.md; for
-    search.start=skeleton also skeleton.md and expand.md)."""
+    search.start=skeleton also skeleton.md and expand.md, for search.start=blind and search.worth.blind also
+    blind.md)."""
 
 
 @dataclass(kw_only=True)
@@ -75,12 +76,25 @@ class ObjectiveConfig:
 
 
 @dataclass(kw_only=True)
+class WorthConfig:
+    """What is measured of the final trajectory, once the search is over (reer/method/worth/). It changes no search."""
+
+    blind: int = 0
+    """Thinkings drawn from the query alone and scored, to compare with (0: none). The gain over them is the mean of
+    NLL(y | x, z_blind) minus NLL(y | x, z)."""
+    decorative: float | None = None
+    """Nats per answer token by which a segment's removal has to change the NLL, else the segment counts as decorative
+    (null: not measured). Costs one score per segment."""
+
+
+@dataclass(kw_only=True)
 class SearchConfig:
     """z* = argmin NLL(y | x, z): a first trajectory, then segment-by-segment rewrites (paper, section 3)."""
 
     start: str = "direct"
     """direct: the first trajectory is drawn from query and answer; skeleton: an abstract plan of the answer is drawn
-    first, then the thinking from query and plan, without sight of the answer (arXiv 2602.14469)."""
+    first, then the thinking from query and plan, without sight of the answer (arXiv 2602.14469); blind: it is drawn
+    from the query alone. Rewrites see the answer, whatever the start."""
     first_samples: int = 4
     """First trajectories drawn; the best valid one is refined."""
     first_rounds: int = 1
@@ -126,6 +140,7 @@ class SearchConfig:
     leak: LeakConfig = field(default_factory=LeakConfig)
     echo: EchoConfig = field(default_factory=EchoConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    worth: WorthConfig = field(default_factory=WorthConfig)
 
 
 @dataclass(kw_only=True)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from reer.files.pairs import Notes, Quarantined, stream_pairs
 from reer.files.trajectories import Tally, TrajectoryFiles, arithmetic, to_row
 from reer.method.guards.filters import of_row, reason_to_drop
 from reer.method.state import final
+from reer.method.worth.lexical import ROWS, Frequencies
 from reer.run.ledger import Ledger, is_locked
 from reer.run.manifest import replacing, write_card, write_json
 from reer.types import Example
@@ -31,16 +33,26 @@ def rows_of(data: DataConfig, notes: Notes | None = None) -> Iterator[Example | 
     return stream_pairs(Path(data.path) if data.path else None, data.limit, data, notes=notes)
 
 
+def frequencies_of(data: DataConfig) -> Frequencies:
+    """In how many of the run's answers each word stands, whether they have been searched or not."""
+    found = Frequencies()
+    for row in islice(rows_of(data), ROWS):
+        if isinstance(row, Example):
+            found.add(row)
+    return found
+
+
 def export(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: float = 0.0, changed: int = 0) -> Row:
     """Write what the ledger holds of the pairs as they are now; returns the summary.
 
     `seconds` and `changed` (rows of other text than in the last run) are those of this run.
     """
     tally, notes, count = Tally(), Notes(), 0
+    frequencies = frequencies_of(config.data)
     with _alone(run_dir), TrajectoryFiles(run_dir) as files, replacing(run_dir / "quarantine.jsonl") as left_out:
         for row in rows_of(config.data, notes):
             count += 1
-            if fact := _exported(row, config, ledger, files, tally):
+            if fact := _exported(row, config, ledger, frequencies, files, tally):
                 left_out.write(json.dumps(fact, ensure_ascii=False) + "\n")
     write_card(run_dir, {"trajectories": "trajectories.parquet"})
     before = _summary(run_dir).get("seconds", 0.0)
@@ -52,7 +64,12 @@ def export(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, seconds: flo
 
 
 def _exported(
-    row: Example | Quarantined, config: SynthesizeConfig, ledger: Ledger, files: TrajectoryFiles, tally: Tally
+    row: Example | Quarantined,
+    config: SynthesizeConfig,
+    ledger: Ledger,
+    frequencies: Frequencies,
+    files: TrajectoryFiles,
+    tally: Tally,
 ) -> Row | None:
     """Write the row's trajectory. Returns what quarantine.jsonl says of a row without one; None if it is to come."""
     if isinstance(row, Quarantined):
@@ -64,7 +81,7 @@ def _exported(
         return {"status": status, "id": row.id, "reason": why} if status in LEFT_OUT else None
     state = final(ledger.events(row.id))
     tally.add(state, config.search.screen)
-    trajectory = to_row(row, state, config)
+    trajectory = to_row(row, state, config, frequencies)
     if (name := reason_to_drop(of_row(trajectory), config.filter)) is None:
         files.write(trajectory)
         tally.keep(trajectory)

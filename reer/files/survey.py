@@ -29,6 +29,8 @@ class Survey:
     """Rows among them whose text is another than in the last run."""
     unknown: int = 0
     """Rows among them that a former version searched, with what text is not known."""
+    unmeasured: int = 0
+    """Rows among them whose search is done, and whose trajectory is still to be measured (search.worth)."""
     languages: Counter[str] = field(default_factory=Counter)
     """Rows to do, by language."""
 
@@ -38,28 +40,36 @@ class Survey:
             yield f"{_rows(self.changed)} changed since the last run: searched anew"
         if self.unknown:
             yield f"{_rows(self.unknown)} searched by a former version, which did not keep their text: searched anew"
+        if self.unmeasured:
+            yield f"{_rows(self.unmeasured)} searched before, whose trajectories are measured now (search.worth)"
 
 
 Judgement = Callable[[Example], bool]
 """Whether a pair is what was searched under its id."""
 
 
-def survey(rows: Iterable[Example | Quarantined], ledger: Ledger, was_searched: Judgement) -> Survey:
+def survey(
+    rows: Iterable[Example | Quarantined], ledger: Ledger, was_searched: Judgement, measure: bool = False
+) -> Survey:
     """Look at every pair; searches of a former version that are this pair's are marked so."""
     found = Survey()
-    for example in unfinished(rows, ledger, was_searched):
+    for example in unfinished(rows, ledger, was_searched, measure):
         standing = ledger.standing(example)[0]
         found.todo += 1
         found.changed += standing == "changed"
         found.unknown += standing == "unknown"
+        found.unmeasured += standing == "done"
         found.languages[example.language] += 1
     return found
 
 
 def unfinished(
-    rows: Iterable[Example | Quarantined], ledger: Ledger, was_searched: Judgement = lambda example: False
+    rows: Iterable[Example | Quarantined],
+    ledger: Ledger,
+    was_searched: Judgement = lambda example: False,
+    measure: bool = False,
 ) -> Iterator[Example]:
-    """The pairs that still have to be searched."""
+    """The pairs that still have to be searched, or whose trajectory is to be measured and has not been."""
     for row in rows:
         if isinstance(row, Quarantined):
             continue
@@ -67,7 +77,7 @@ def unfinished(
         if standing == "unknown" and was_searched(row):
             ledger.adopt(row)
             standing = ledger.standing(row)[0]
-        if standing not in ENDED:
+        if standing not in ENDED or (measure and standing == "done" and not ledger.is_measured(row.id)):
             yield row
 
 

@@ -21,13 +21,16 @@ from reer.method.objective import UNITS
 from reer.method.prompts import load_set
 from reer.method.screen import missed
 from reer.method.state import State
+from reer.method.worth.facts import KINDS, worth_of
+from reer.method.worth.lexical import Frequencies
+from reer.method.worth.means import Means
 from reer.types import FORMAT_VERSION, Candidate, Example, First, ObjectiveKind, Step, Usage
 
 _prompts = functools.cache(load_set)
 
 
-def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str, Any]:
-    """One object of trajectories.jsonl. NLLs are means in nats per answer token."""
+def to_row(example: Example, state: State, config: SynthesizeConfig, frequencies: Frequencies) -> dict[str, Any]:
+    """One object of trajectories.jsonl. NLLs are means in nats per answer token; `frequencies` are the run's."""
     baseline, first = state.baseline, state.first
     assert baseline is not None
     assert first is not None
@@ -46,6 +49,8 @@ def to_row(example: Example, state: State, config: SynthesizeConfig) -> dict[str
         "answer_tokens": baseline.answer_tokens,
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
         "echo": asdict(echo_of(thinking, example.language, config)),
+        "worth": worth_of(example, state, frequencies, config.search.worth.decorative)
+        | {"usage": tokens_of(state.worth.usage) if state.worth else None},
         "steps": [_step_row(step) for step in state.steps],
         "start": state.start,
         "usage": tokens_of(state.usage),
@@ -178,6 +183,12 @@ def arrow_schema() -> Any:
         nll=number, objective=number, whole=text,
     )  # fmt: skip
     engine = struct(model=text, revision=text, dtype=text)
+    segments, usage = struct(segments=count, decorative=count), struct(**dict.fromkeys(tokens_of(Usage()), count))
+    decorative = struct(epsilon=number, share=number, **dict.fromkeys(KINDS, segments), removals=pa.list_(number))
+    worth = struct(
+        a_prob=number, a_lex=number, gain_over_blind=number,
+        blind=pa.list_(struct(text=text, nll=number, rejected=text)), decorative=decorative, usage=usage,
+    )  # fmt: skip
     columns = {
         "id": text, "trajectory": count, "query": text, "answer": text,
         "history": pa.list_(struct(role=text, content=text)), "thinking": text,
@@ -185,9 +196,8 @@ def arrow_schema() -> Any:
         "nll": struct(none=number, first=number, final=number),
         "objective": struct(kind=text, none=number, first=number, final=number), "answer_tokens": count,
         "leak": struct(longest_run=count, containment=number),
-        "echo": struct(longest_run=count, containment=number), "steps": pa.list_(step),
-        "start": count,
-        "usage": struct(**dict.fromkeys(tokens_of(Usage()), count)),
+        "echo": struct(longest_run=count, containment=number), "worth": worth, "steps": pa.list_(step),
+        "start": count, "usage": usage,
         "layout": text, "instruction": text, "generator": engine, "scorer": engine, "draft": engine,
         **dict.fromkeys(("source", "licence", "language", "domain"), text), "seed": count, "extra": text,
         "format_version": count,
@@ -230,6 +240,7 @@ class Tally:
     objective: dict[str, "array[float]"] = field(default_factory=lambda: {key: array("d") for key in NLLS})
     """Of trajectories whose search minimised something else than the NLL."""
     kind: ObjectiveKind = "mean_nll"
+    worth: Means = field(default_factory=Means)
     steps: int = 0
     accepted: int = 0
     usage: Usage = Usage()
@@ -243,7 +254,7 @@ class Tally:
         self.rejected.update(c.rejected.partition(":")[0] for c in proposals if c.rejected)
         self.steps += len(steps)
         self.accepted += sum(step.kept is not None for step in steps)
-        self.usage += state.usage
+        self.usage += state.usage_in_all
         if screen is not None:
             self.draft.update(of_draft([*([state.first] if state.first else []), *steps], screen))
 
@@ -255,6 +266,7 @@ class Tally:
             self.kind = found["kind"]
             for key, values in self.objective.items():
                 values.append(math.nan if found[key] is None else found[key])
+        self.worth.add(row["worth"])
 
     def summary(self, examples: int, seconds: float) -> dict[str, Any]:
         """The content of summary.json; NLLs are means over the kept trajectories."""
@@ -268,6 +280,7 @@ class Tally:
             },
             "nll": {key: fmean(values) if values else None for key, values in self.nll.items()},
             "objective": self._objective(),
+            "worth": self.worth.summary(),
             "steps": {"done": self.steps, "accepted": self.accepted},
             "rejected": dict(sorted(self.rejected.items())),
             "draft": self._draft(),

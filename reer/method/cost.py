@@ -39,7 +39,7 @@ class Sizes:
 
 
 def cost(example: Example, config: SynthesizeConfig, sizes: Sizes | None = None) -> Usage:
-    """Predicted usage of one example whose search ends by steps, sweeps or budget.
+    """Predicted usage of one example whose search ends by steps, sweeps or budget, and of what is measured after it.
 
     The piece in which a budget ends counts in part: searches end before or after it, whichever is nearer.
     """
@@ -54,7 +54,7 @@ def cost(example: Example, config: SynthesizeConfig, sizes: Sizes | None = None)
         if share <= 0:
             break
         spent += Usage(**{key: round(n * share) for key, n in asdict(piece).items()})
-    return spent
+    return spent + work.worth()
 
 
 class _Work:
@@ -62,7 +62,8 @@ class _Work:
 
     def __init__(self, example: Example, config: SynthesizeConfig, sizes: Sizes) -> None:
         self.example, self.config, self.scale = example, config, sizes.scale
-        self.prompts = _prompts(config.prompts.set, example.language, config.search.start)
+        search = config.search
+        self.prompts = _prompts(config.prompts.set, example.language, search.start, search.worth.blind > 0)
         before = "".join(turn.content for turn in example.history)
         around = load_instruction(config.layout.instruction) if config.layout.instruction else str
         self.turn, self.answer = self._count(before + around(example.query)), self._count(example.answer)
@@ -76,10 +77,25 @@ class _Work:
         if prompts.skeleton and prompts.expand:
             plans = self._request(prompts.skeleton, samples, min(SKELETON, limit))
             return sum([self._request(prompts.expand, 1, min(self.thinking, limit))] * samples, plans + scores)
-        initial = prompts.initial
-        shares = len(segment.parts(self.example.answer, len(initial.openers))) if initial.by_part else 1
-        asked = self._request(initial, samples, min(self.thinking / shares, limit), shares)
-        return sum([asked] * shares, scores)
+        return scores + self._wholes(prompts.first(self.config.search.start), samples)
+
+    def _wholes(self, prompt: Prompt, samples: int) -> Usage:
+        """Trajectories asked for at once, or opener by opener."""
+        shares = len(prompt.openers) if prompt.by_opener else 1
+        if prompt.by_part:
+            shares = len(segment.parts(self.example.answer, shares))
+        written = min(self.thinking / shares, self.config.search.first.max_tokens)
+        asked = self._request(prompt, samples, written, shares)
+        return sum([asked] * shares, Usage())
+
+    def worth(self) -> Usage:
+        """What is measured of the final trajectory."""
+        asked, spent = self.config.search.worth, Usage()
+        if asked.blind and self.prompts.blind:
+            spent += self._wholes(self.prompts.blind, asked.blind) + self.scores(asked.blind, shared=0)
+        if asked.decorative is not None:
+            spent += self.scores(self.segments)
+        return spent
 
     def refinement(self) -> Iterator[Usage]:
         """What may follow: further rounds, then the steps in the order of the search."""
@@ -125,10 +141,11 @@ class _Work:
         size = self.thinking / self.segments
         around = (self.thinking - size) / 2
         task = conversation.shown(self.example.query, self.example.history, self.example.language)
-        shown = {"query": self._count(task), "answer": self.answer, "part": self.answer / shares,
-                 "skeleton": SKELETON, "segment": size, "before": around, "after": around}  # fmt: skip
-        empty = self._count(prompt.render(**dict.fromkeys(shown, "")))
         opener = fmean(map(self._count, prompt.openers)) if prompt.openers else 0
+        shown = {"query": self._count(task), "answer": self.answer, "part": self.answer / shares,
+                 "skeleton": SKELETON, "segment": size, "before": around, "after": around,
+                 "opener": opener}  # fmt: skip
+        empty = self._count(prompt.render(**dict.fromkeys(shown, "")))
         read = TEMPLATE + empty + opener + sum(n for name, n in shown.items() if f"{{{name}}}" in prompt.user)
         calls = samples if self.config.generator.kind == "openai" else 1
         return self._usage(calls=calls, generated=samples * max(1, written - opener), prefilled=calls * read)
@@ -144,8 +161,9 @@ class _Work:
 def assumed(language: str, config: SynthesizeConfig) -> Sizes:
     """Sizes without a pilot."""
     search = config.search
-    initial = _prompts(config.prompts.set, language, search.start).initial
-    by_part = initial.by_part and search.start == "direct"
+    prompts = _prompts(config.prompts.set, language, search.start, search.worth.blind > 0)
+    initial = prompts.first(search.start)
+    by_part = initial.by_opener and search.start != "skeleton"
     thinking = SENTENCE * len(initial.openers) if by_part else THINKING_SHARE * search.first.max_tokens
     size = min(max(SENTENCE if by_part else PARAGRAPH, search.segment.min_tokens), search.segment.max_tokens)
     return Sizes(thinking=thinking, segments=max(1, round(thinking / size)))

@@ -52,7 +52,7 @@ def check(settings: SearchConfig) -> None:
     known: list[tuple[str, str, Sequence[str]]] = [
         ("order", settings.order, tuple(ORDERS)),
         ("accept", settings.accept, ("lower", "random")),
-        ("start", settings.start, ("direct", "skeleton")),
+        ("start", settings.start, ("direct", "skeleton", "blind")),
         ("objective.kind", settings.objective.kind, tuple(UNITS)),
         *(("edits", edit, EDITS) for edit in settings.edits),
     ]
@@ -83,6 +83,11 @@ def next_start(starts: Starts, settings: SearchConfig) -> State | None:
         return None
     able = [starts.states[n] for n in starts.alive if not finished(starts.states[n], settings)]
     return min(able, key=lambda state: len(state.steps), default=None)
+
+
+def asks_worth(settings: SearchConfig) -> bool:
+    """Whether final trajectories are to be measured."""
+    return settings.worth.blind > 0 or settings.worth.decorative is not None
 
 
 def is_spent(spent: Usage, pieces: Sequence[Usage], settings: SearchConfig) -> bool:

@@ -52,19 +52,27 @@ class Proposer:
         """`first_samples` whole trajectories; drawn by part, the unusable sentences follow them with their reasons."""
         if self.settings.start == "skeleton":
             return await self._from_skeletons(example, attempt)
-        prompt = self.prompts(example.language).initial
-        count = self.settings.first_samples
-        shares = segment.parts(example.answer, len(prompt.openers)) if prompt.by_part else [example.answer]
+        prompt = self.prompts(example.language).first(self.settings.start)
+        return await self._wholes(example, prompt, self.settings.first_samples, "first", attempt)
+
+    async def blind(self, example: Example, count: int, *seed: object) -> tuple[list[Proposal], Usage]:
+        """`count` whole trajectories by somebody who has not seen the answer."""
+        return await self._wholes(example, self.prompts(example.language).first("blind"), count, *seed)
+
+    async def _wholes(
+        self, example: Example, prompt: Prompt, count: int, *seed: object
+    ) -> tuple[list[Proposal], Usage]:
+        shares = _shares(example, prompt)
         drawn = []
         for place, share in enumerate(shares):
-            seeds = [seed_of(self.seed, example.id, "first", attempt, place, n) for n in range(count)]
-            opener = _at(prompt.openers, place, len(shares)) if prompt.by_part else prompt.opener(seeds[0])
-            values = {"query": _task(example), "answer": example.answer, "part": share.strip()}
+            seeds = [seed_of(self.seed, example.id, *seed, place, n) for n in range(count)]
+            opener = _at(prompt.openers, place, len(shares)) if prompt.by_opener else prompt.opener(seeds[0])
+            values = {"query": _task(example), "answer": example.answer, "part": share.strip(), "opener": opener}
             drawn.append(self._draw(prompt, opener, values, seeds, self.settings.first))
         pieces = await asyncio.gather(*drawn)
         usage = sum((spent for _, spent in pieces), Usage())
         checked = [[self._checked(example, piece) for piece in proposals] for proposals, _ in pieces]
-        if not prompt.by_part:
+        if not prompt.by_opener:
             return checked[0], usage
         wholes = [self._checked(example, _joined(checked, n)) for n in range(count)]
         return wholes + [piece for draws in checked for piece in draws if piece.rejected], usage
@@ -123,7 +131,7 @@ class Proposer:
     ) -> tuple[list[Proposal], Usage]:
         """A proposal per seed; draws that failed and were made again follow them with their reasons."""
         tag = prompt.reply_tag
-        stop = (f"</{tag}>",) if tag else ("\n",) if prompt.by_part else ()
+        stop = (f"</{tag}>",) if tag else ("\n",) if prompt.by_opener else ()
         request = GenerateRequest(
             messages=(Message("user", prompt.render(**values)),),
             seeds=tuple(seeds),
@@ -136,7 +144,7 @@ class Proposer:
         [draws] = await self.generator.generate([request])
         usage = sum((draw.usage for draw in draws), Usage())
         proposals = [_result(draw, opener, tag) for draw in draws]
-        if prompt.by_part:
+        if prompt.by_opener:
             proposals = [_first_sentence(proposal) for proposal in proposals]
         drawn_again = [Proposal("", fault) for draw in draws for fault in _faults_before(draw)]
         checked = [self._unless_echo(_unless_residue(proposal, prompt), prompt, opener) for proposal in proposals]
@@ -178,6 +186,14 @@ class Proposer:
 def _task(example: Example) -> str:
     """What the prompts show as the task: the query, and before it the turns that led to it."""
     return conversation.shown(example.query, example.history, example.language)
+
+
+def _shares(example: Example, prompt: Prompt) -> Sequence[str]:
+    """What of the answer each draw of a whole trajectory is shown; who has not seen it is shown nothing of it, and how
+    often it is asked does not depend on it."""
+    if prompt.by_part:
+        return segment.parts(example.answer, len(prompt.openers))
+    return [""] * len(prompt.openers) if prompt.by_opener else [example.answer]
 
 
 def _at(items: Sequence[str], place: int, count: int) -> str:

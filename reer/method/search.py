@@ -31,6 +31,7 @@ from reer.types import (
     Step,
     Usage,
     Whole,
+    Worth,
 )
 
 
@@ -73,10 +74,12 @@ class Search:
             first = await self._first(example, starts.best)
             starts.apply(first)
             yield first
-        while (state := policy.next_start(starts, self.settings)) is not None:
+        while starts.best.worth is None and (state := policy.next_start(starts, self.settings)) is not None:
             event = await self._next(example, state)
             starts.apply(event)
             yield event
+        if starts.best.worth is None and policy.asks_worth(self.settings):
+            yield await self._worth(example, starts.best)
 
     async def _baseline(self, example: Example) -> Baseline:
         [scored] = await self._score(example, [None])
@@ -137,15 +140,33 @@ class Search:
         return await self._step(example, state, index, operation)
 
     async def _attribute(self, example: Example, state: State) -> Attribution:
-        """Score y with each segment taken out."""
-        without = [state.trajectory.edited("delete", n, "").text for n in range(len(state.ids))]
-        scored = await self._score(example, [text if text.strip() else None for text in without])
+        scored = await self._without_each(example, state)
         return Attribution(
             sweep=state.sweep,
             changes=tuple(abs(s.score.value - state.value) if isinstance(s, Scored) else None for s in scored),
             start=state.start,
             usage=sum((s.usage for s in scored if isinstance(s, Scored)), Usage()),
         )
+
+    async def _without_each(self, example: Example, state: State) -> list[Scored | BackendError]:
+        """Score y with each segment taken out."""
+        without = [state.trajectory.edited("delete", n, "").text for n in range(len(state.ids))]
+        return await self._score(example, [text if text.strip() else None for text in without])
+
+    async def _worth(self, example: Example, state: State) -> Worth:
+        """What the final trajectory is worth beside thinking that has not seen y, and what each segment adds to it."""
+        asked, spent = self.settings.worth, Usage()
+        blind: list[Candidate] = []
+        removals = None
+        if asked.blind:
+            proposals, spent = await self.proposer.blind(example, asked.blind, "worth")
+            blind, scored, _ = await self._judge(example, proposals, [proposal.text for proposal in proposals], None)
+            spent += scored
+        if asked.decorative is not None:
+            found = await self._without_each(example, state)
+            removals = tuple(s.score.nll - state.nll if isinstance(s, Scored) else None for s in found)
+            spent += sum((s.usage for s in found if isinstance(s, Scored)), Usage())
+        return Worth(blind=tuple(blind), removals=removals, usage=spent)
 
     async def _step(self, example: Example, state: State, index: int, operation: Operation) -> Step:
         if operation == "rewrite":

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reer.config import SearchConfig
-from reer.types import Attribution, Baseline, Event, First, Operation, Step, Trajectory, Usage
+from reer.types import Attribution, Baseline, Event, First, Operation, Step, Trajectory, Usage, Worth
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class State:
     trajectory: Trajectory = Trajectory(())
     ids: tuple[int, ...] = ()
     """Who the segments are: numbers that stay with them when others are deleted or merged."""
+    worth: Worth | None = None
+    """What was measured of the final trajectory. A search that has this event is over."""
     measured: First | Step | None = None
     """The event that tells how likely y is under the trajectory as it stands."""
     sweep: int = 0
@@ -46,6 +48,8 @@ class State:
             self.baseline = event
         elif isinstance(event, First):
             self._begin(_of_start(event, self.start))
+        elif isinstance(event, Worth):
+            self.worth = event
         elif event.start != self.start:
             self.elsewhere.append(event)
         else:
@@ -105,9 +109,13 @@ class State:
 
     @property
     def usage(self) -> Usage:
-        """Of the whole search, the other starts included."""
+        """Of the whole search, the other starts included; what was measured after it is not in it."""
         events = (self.baseline, self.first, *self.attributions, *self.steps, *self.elsewhere)
         return sum((event.usage for event in events if event), Usage())
+
+    @property
+    def usage_in_all(self) -> Usage:
+        return self.usage + (self.worth.usage if self.worth else Usage())
 
     @property
     def every_step(self) -> list[Step]:

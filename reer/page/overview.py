@@ -41,6 +41,7 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"what the search minimised  {none}, {first}, {final} ({found['unit']})")
     if line := told_of_draft(summary):
         lines.append(f"draft                      {line}")
+    lines += [f"{name:<27}{value}" for name, value in worth_in_words(summary.get("worth") or {})]
     return lines
 
 
@@ -58,6 +59,19 @@ def told_of_draft(summary: Mapping[str, Any]) -> str:
 
 
 _UNRANKED = {"not_taken": "its tokenizer did not take a text", "failed": "it gave no answer"}
+
+
+def worth_in_words(worth: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What trajectories are worth beside the NLL: measure, and its mean with how many are missing, if some are.
+
+    What was not measured is left out.
+    """
+    measures = (("A_prob", "a_prob", 1), ("A_lex", "a_lex", 1), ("gain over blind (nats)", "gain_over_blind", 3))
+    for name, key, digits in (*measures, ("decorative segments", "decorative", 1)):
+        found = worth.get(key) or {}
+        if found.get("n"):
+            of = f" ({found['n']:,} trajectories, {found['missing']:,} missing)" if found["missing"] else ""
+            yield name, _shown(found["mean"], digits, share=digits == 1) + of
 
 
 def _training(summary: Mapping[str, Any]) -> list[str]:

@@ -50,6 +50,8 @@ FREE_KEYS = (
 """The same for keys of any group, by their last part."""
 BEFORE = {"benchmark.thoughts": 1, "search.objective.kind": "mean_nll"}
 """What was done before a key was known, in folders that do not have it."""
+FREE_PART = "search.worth."
+"""The same: what is measured once a search is over. What has not been measured yet is, when it is asked for."""
 
 
 def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], NoReturn]:
@@ -192,7 +194,7 @@ def _refuse_other_results(path: Path, old: Any, new: Any, free: Collection[str])
 
 def _is_free(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in FREE_GROUPS or parts[-1] in FREE_KEYS
+    return parts[0] in FREE_GROUPS or parts[-1] in FREE_KEYS or key.startswith(FREE_PART)
 
 
 def _extends(key: str, before: int | None, now: int | None) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from reer.errors import RunDirError
 from reer.run.launch import hold
 from reer.text import digest
-from reer.types import Attribution, Baseline, Candidate, Event, Example, First, Start, Step, Usage
+from reer.types import Attribution, Baseline, Candidate, Event, Example, First, Start, Step, Usage, Worth
 
 Status = Literal["open", "done", "failed", "quarantined"]
 """open: the search is under way, or was interrupted."""
@@ -119,8 +119,12 @@ class Ledger:
         self._write("INSERT INTO events VALUES (?, ?, ?, ?)", (example, n, type(event).__name__, body))
 
     def finish(self, example: str, status: Status, reason: str = "") -> None:
-        """Record how an example that was begun ended. A failed one is tried again by the next run."""
-        self._write("UPDATE outcomes SET status = ?, reason = ? WHERE example = ?", (status, reason, example))
+        """Record how an example that was begun ended. A failed one is tried again by the next run.
+
+        A search that is done stays so, whatever becomes of what is measured later.
+        """
+        sql = "UPDATE outcomes SET status = ?, reason = ? WHERE example = ? AND status != 'done'"
+        self._write(sql, (status, reason, example))
 
     def reopen(self) -> None:
         """Forget which examples failed, so that this run tries them again."""
@@ -146,6 +150,12 @@ class Ledger:
         with self._sentences():
             [(count,)] = self._db.execute("SELECT count(*) FROM outcomes WHERE status = 'done'")
             return int(count)
+
+    def is_measured(self, example: str) -> bool:
+        """Whether the last event of its search, `Worth`, is there."""
+        with self._sentences():
+            sql = "SELECT 1 FROM events WHERE example = ? AND kind = 'Worth' LIMIT 1"
+            return self._db.execute(sql, (example,)).fetchone() is not None
 
     def is_former(self) -> bool:
         """Whether it holds searches that a former version recorded without their content."""
@@ -198,6 +208,10 @@ def decode(kind: str, body: dict[str, Any]) -> Event:
         return Baseline(**body)
     if kind == "Attribution":
         return Attribution(**body | {"changes": tuple(body["changes"])})
+    if kind == "Worth":
+        removals = body["removals"]
+        blind = tuple(Candidate(**candidate) for candidate in body["blind"])
+        return Worth(**body | {"blind": blind, "removals": None if removals is None else tuple(removals)})
     body["candidates"] = tuple(Candidate(**candidate) for candidate in body["candidates"])
     if kind == "First":
         others = tuple(Start(**other | {"segments": tuple(other["segments"])}) for other in body.get("others", ()))

@@ -29,8 +29,12 @@ from reer.run.manifest import write_text
 TOLERANCE = 0.05
 """Share by which the tokens of two presets may differ and still count as equal."""
 RIVALS = ("forward", "best_of_n")
+CONTROLS_OF_ONE = ("none", "blind")
+"""Presets that are one first trajectory and cannot spend a budget."""
 BEGIN, END = "<!-- search:begin -->\n", "<!-- search:end -->"
-TITLES = {"unseen": "Pairs on which no prompt was chosen", "seen": "The packaged pairs"}
+TITLES = {
+    "unseen": "Pairs on which no prompt was chosen", "seen": "The packaged pairs", "chinese": "Chinese pairs",
+}  # fmt: skip
 COLOURS = {"none": 0, "forward": 1, "backward": 2, "attribution": 3, "random_accept": 4, "official": 5}
 
 Cell = Callable[[Results], str]
@@ -38,11 +42,16 @@ Cell = Callable[[Results], str]
 
 def budget(tokens: Mapping[str, float]) -> str:
     """Forward tokens a pair of each preset against those of `forward`, in a sentence."""
-    change = {name: n / tokens["forward"] - 1 for name, n in tokens.items() if name not in ("none", "forward")}
+    change = {
+        name: n / tokens["forward"] - 1 for name, n in tokens.items() if name not in (*CONTROLS_OF_ONE, "forward")
+    }
     off = [name for name, x in change.items() if abs(x) > TOLERANCE]
     said = f"not within ±{TOLERANCE:.0%}: {', '.join(off)}" if off else f"all within ±{TOLERANCE:.0%}"
     listed = ", ".join(f"{name} {x:+.1%}" for name, x in change.items()).replace("-", "−")
-    return f"Tokens against forward's: {listed} ({said}). `none` is one first trajectory and cannot spend the budget."
+    return (
+        f"Tokens against forward's: {listed} ({said}). `none` and `blind` are one first trajectory and cannot spend "
+        "the budget."
+    )
 
 
 def verdict(presets: Mapping[str, Results]) -> str:
@@ -83,6 +92,21 @@ def accepted(results: Results) -> str:
     return f"{sum(step['kept'] is not None for step in steps)} of {len(steps)}"
 
 
+def worth(key: str) -> Cell:
+    return lambda results: _or_dash(_present(r.row.get("worth", {}).get(key) for r in results.values()), ".1%")
+
+
+def decorative(*kinds: str) -> Cell:
+    """Segments whose removal changes next to nothing, of how many."""
+
+    def cell(results: Results) -> str:
+        found = _present(r.row.get("worth", {}).get("decorative") for r in results.values())
+        idle, of = (sum(row[kind][key] for row in found for kind in kinds) for key in ("decorative", "segments"))
+        return f"{idle} of {of}" if found else "–"
+
+    return cell
+
+
 def against(rival: Results) -> Cell:
     return lambda results: "" if results is rival else _interval(paired(results, rival))
 
@@ -100,7 +124,7 @@ def group_of(row: Row) -> str:
 OUTCOME: dict[str, Cell] = {
     "n": lambda results: str(len(results)),
     "NLL none": nll("none"), "first": nll("first"), "final": nll("final"), "gain": gap("none", "final"),
-    "final below none": share("none", "final"), "steps accepted": accepted,
+    "gain over blind": gap("blind", "final"), "final below none": share("none", "final"), "steps accepted": accepted,
 }  # fmt: skip
 COST: dict[str, Cell] = {
     "forward tokens": mean_of(lambda r: forward_tokens(r.row["usage"]), ",.0f"),
@@ -109,7 +133,15 @@ COST: dict[str, Cell] = {
     "scored": mean_of(lambda r: r.row["usage"]["scored_tokens"], ",.0f"),
     "model seconds": mean_of(lambda r: r.path[-1, 1], ".1f"),
 }
+ANCHORS = {
+    "no thinking": "none", "thinking that has not seen the answer": "blind",
+    "the answer's content words, unordered": "words", "the answer itself": "itself",
+}  # fmt: skip
 TEXT: dict[str, Cell] = {
+    "A_lex": worth("a_lex"),
+    "echo of the prompt (worst sentence)": mean_of(lambda r: r.row.get("echo", {}).get("containment", 0.0), ".0%"),
+    "decorative segments": decorative("reflecting", "plain"),
+    "of those that reflect": decorative("reflecting"),
     "answer's 4-grams in it": mean_of(lambda r: r.row["leak"]["containment"], ".1%"),
     "longest run (words)": lambda results: str(max(r.row["leak"]["longest_run"] for r in results.values())),
     "sentences in the first person": mean_of(lambda r: first_person(r.row["thinking"]), ".0%"),
@@ -149,9 +181,11 @@ def _set(presets: Mapping[str, Results]) -> Iterator[str]:
     groups = Counter(map(group_of, pairs))
     yield f"{len(pairs)} pairs: {_counts(groups)}. Domains: {_counts(Counter(row['domain'] for row in pairs))}."
     yield _table(presets, OUTCOME)
+    yield "Anchors, the same for all presets: what stands in the place of the thinking, and what it gains."
+    yield _anchors(presets)
     yield "What a pair costs, on average:"
     yield _table(presets, COST)
-    if "forward" in presets:
+    if "forward" in presets and presets.keys() - {"forward", *CONTROLS_OF_ONE}:
         tokens = {n: fmean(forward_tokens(r.row["usage"]) for r in rs.values()) for n, rs in presets.items()}
         yield budget(tokens)
     yield (
@@ -168,8 +202,9 @@ def _set(presets: Mapping[str, Results]) -> Iterator[str]:
         "final thinking of the next pair (other)."
     )
     yield _table(presets, CONTROLS)
-    yield "Under a second model, SmolLM2 fine-tuned on the trajectories that forward found for the other set of pairs:"
-    yield _table(presets, SECOND)
+    if any("second none" in r.nll for results in presets.values() for r in results.values()):
+        yield "Under a second model:"
+        yield _table(presets, SECOND)
     if len(groups) > 1:
         yield "Gain by source:"
         yield _table(presets, {f"{group} (n = {n})": gain_of(group) for group, n in groups.items()})
@@ -179,6 +214,17 @@ def _table(presets: Mapping[str, Results], columns: Mapping[str, Cell]) -> str:
     lines = [f"| preset | {' | '.join(columns)} |", "|---" + "|--:" * len(columns) + "|"]
     lines += [f"| {name} | {' | '.join(cell(r) for cell in columns.values())} |" for name, r in presets.items()]
     return "\n".join(lines)
+
+
+def _present(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if value is not None]
+
+
+def _anchors(presets: Mapping[str, Results]) -> str:
+    """What thinking could do at worst and at best, over the pairs of a set."""
+    pairs = {name: r for results in presets.values() for name, r in results.items()}
+    cells = ((label, nll(kind)(pairs), gap("none", kind)(pairs)) for label, kind in ANCHORS.items())
+    return "\n".join(["| as thinking | NLL | gain |", "|---|--:|--:|", *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def _interval(values: Sequence[float]) -> str:
@@ -237,6 +283,8 @@ def update(folder: Path, sets: Iterable[str], presets: Sequence[str], docs: Path
     """Bring docs/results.md, between its markers, and docs/search.svg up to date."""
     found = collect(folder, read_sets(folder, sets, presets))
     page = docs / "results.md"
+    if docs == folder and not page.exists():
+        write_text(page, BEGIN + END)
     head, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:

@@ -5,10 +5,11 @@ answer token; every interval is a 95 % bootstrap interval over pairs.
 """
 
 import json
+import math
 import random
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ import numpy as np
 
 from eval.statistics import Estimate, bootstrap_mean
 from reer.method.segment import sentences, with_core
+from reer.method.worth.lexical import Frequencies, terms
 from reer.text import seed_of
+from reer.types import Example
 
 DRAWS = 10_000
 
@@ -53,7 +56,8 @@ class Result(NamedTuple):
 
     row: Row
     nll: Mapping[str, float]
-    """none, first, final and the controls shuffled and other; `second ...`: under the second model."""
+    """none, first, final, the controls blind, shuffled and other, the anchors itself and words; `second ...`: under
+    the second model."""
     path: Any
     """Array [events, 3]: forward tokens and model seconds spent so far, change of NLL against none."""
 
@@ -74,16 +78,21 @@ def read_sets(folder: Path, sets: Iterable[str], presets: Sequence[str]) -> dict
     return {s: {p: rows for p, rows in by_preset.items() if rows} for s, by_preset in found.items()}
 
 
-def tasks(sets: Sets) -> list[Task]:
-    """All there is to score: first by the model of the search, then by the second one; pair by pair."""
-    found = [
+def tasks(sets: Sets, seconds: Collection[str] | None = None) -> list[Task]:
+    """All there is to score: first by the model of the search, then by the second one; pair by pair.
+
+    `seconds`: the sets that have a second model (None: all).
+    """
+    found = [task for name, presets in sets.items() for task in _anchors(name, presets)]
+    found += [
         task
         for name, presets in sets.items()
         for preset, rows in presets.items()
         for row, following in zip(rows, [*rows[1:], rows[0]], strict=True)
         for task in _tasks(name, preset, row, following["thinking"])
     ]
-    once = {task.key: task for task in found}.values()
+    wanted = [t for t in found if seconds is None or t.key.scorer == "base" or t.key.set in seconds]
+    once = {task.key: task for task in wanted}.values()
     return sorted(once, key=lambda task: (task.key.scorer, [*sets].index(task.key.set), task.key.id))
 
 
@@ -96,6 +105,28 @@ def _tasks(name: str, preset: str, row: Row, other: str) -> Iterator[Task]:
             if text is not None:
                 yield Task(Key(name, preset, row["id"], kind, scorer), row, text)
     yield Task(Key(name, None, row["id"], "none", "second"), row, None)
+
+
+def _anchors(name: str, presets: Mapping[str, Sequence[Row]]) -> Iterator[Task]:
+    """What no honest thinking can be better than: the answer itself as thinking, and its content words unordered."""
+    rows = {row["id"]: row for rows in presets.values() for row in rows}
+    frequencies = Frequencies()
+    for row in rows.values():
+        frequencies.add(_example(row))
+    for row in rows.values():
+        for kind, text in (("itself", row["answer"]), ("words", content_words(row, frequencies))):
+            yield Task(Key(name, None, row["id"], kind, "base"), row, text)
+
+
+def content_words(row: Row, frequencies: Frequencies) -> str:
+    """The answer's terms that less than half of the answers hold (all of them where none is so rare), unordered."""
+    own = sorted(terms(row["answer"]))
+    rare = [term for term in own if frequencies.idf(row["language"], term) > math.log(2)] or own
+    return " ".join(random.Random(seed_of("words", row["id"])).sample(rare, len(rare)))
+
+
+def _example(row: Row) -> Example:
+    return Example(id=row["id"], query=row["query"], answer=row["answer"], language=row["language"])
 
 
 def shuffled(segments: Sequence[str], seed: str) -> str | None:
@@ -118,17 +149,26 @@ def collect(folder: Path, sets: Sets) -> dict[str, dict[str, Results]]:
     found: dict[str, dict[str, Results]] = {}
     for name, presets in sets.items():
         none = {r["id"]: r["nll"]["none"] for rows in presets.values() for r in rows if r["layout"] == "think"}
+        blind = {name: nll for rows in presets.values() for name, nll in map(_blind, rows) if nll}
         found[name] = {}
         for preset, rows in presets.items():
             events = read_events(folder / name / preset / "ledger.db")
             nlls = {
                 row["id"]: (row["nll"] if row["layout"] == "think" else {"none": none[row["id"]]})
+                | blind.get(row["id"], {})
                 | scores.get((name, None, row["id"]), {})
                 | scores.get((name, preset, row["id"]), {})
                 for row in rows
             }
             found[name][preset] = {r["id"]: Result(r, nlls[r["id"]], path_of(events[r["id"]])) for r in rows}
     return found
+
+
+def _blind(row: Row) -> tuple[str, dict[str, float]]:
+    """Id, and mean NLL of y after the thinkings that have not seen it, which are the same for every preset."""
+    drawn = row["worth"]["blind"] if row.get("worth") and row["layout"] == "think" else []
+    nlls = [candidate["nll"] for candidate in drawn if candidate["nll"] is not None]
+    return row["id"], {"blind": fmean(nlls)} if nlls else {}
 
 
 def read_events(ledger: Path) -> dict[str, list[tuple[str, Row]]]:
@@ -146,6 +186,8 @@ def path_of(events: Iterable[tuple[str, Row]]) -> Any:
     spent, none, change = np.zeros(2), 0.0, 0.0
     points = [(*spent, change)]
     for kind, event in events:
+        if kind == "Worth":  # measured, not searched
+            continue
         cost = np.array([forward_tokens(event["usage"]), event["usage"]["seconds"]])
         draws = [draw["nll"] for draw in event["candidates"]] if kind == "First" else [event.get("nll")]
         if kind == "Baseline":

@@ -44,7 +44,13 @@ def read(tmp_path, name):
 
 
 def kept(tmp_path):
-    return {row["id"]: row for row in read(tmp_path, "trajectories.jsonl")}
+    return {row["id"]: searched(row) for row in read(tmp_path, "trajectories.jsonl")}
+
+
+def searched(row):
+    """Without A_lex, which weighs words by the answers of all rows there are."""
+    del row["worth"]["a_lex"]
+    return row
 
 
 def summary(tmp_path):
@@ -55,7 +61,7 @@ def alone(run, tmp_path, row):
     """The trajectory of a row searched in a folder of its own."""
     run(row, run_dir=tmp_path / "alone")
     path = tmp_path / "alone" / "trajectories.jsonl"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return searched(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_a_corrected_row_and_a_mended_one_are_searched_anew_and_that_is_said(run, tmp_path):
@@ -97,7 +103,7 @@ def test_rows_in_another_order_with_other_columns_keep_their_searches_and_carry_
     assert code == PARTIAL, "the second sea is a duplicate"
     assert "anew" not in said
     assert recorded(tmp_path) == events
-    after = read(tmp_path, "trajectories.jsonl")
+    after = [*kept(tmp_path).values()]
     assert after == [before["sea"] | {"extra": {"year": 1900}}, before["ok"] | {"source": "a diary"}]
 
 

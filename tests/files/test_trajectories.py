@@ -9,7 +9,20 @@ import pytest
 from reer.config import FakeBackendConfig, LayoutConfig, ObjectiveConfig, SearchConfig, SynthesizeConfig
 from reer.files.trajectories import Tally, TrajectoryFiles, arrow_schema, to_row, tokens_of
 from reer.method.state import State
+from reer.method.worth.lexical import Frequencies
 from reer.types import Baseline, Candidate, Example, First, Step, Usage
+
+
+def worth(n, usage):
+    """Measured, all of it, in every other row."""
+    absent = dict.fromkeys(("a_lex", "gain_over_blind", "decorative", "usage"))
+    unmeasured = absent | {"a_prob": 0.5, "blind": []}
+    counts = {"segments": 1, "decorative": 0}
+    return unmeasured if n % 2 else {
+        "a_prob": 0.25, "a_lex": 0.125, "gain_over_blind": 0.5, "usage": usage,
+        "blind": [{"text": "b", "nll": 2.5, "rejected": None}, {"text": "", "nll": None, "rejected": "echo"}],
+        "decorative": {"epsilon": 0.01, "share": 0.5, "reflecting": counts, "plain": counts, "removals": [0.1, None]},
+    }  # fmt: skip
 
 
 def row(n, **changes):
@@ -28,7 +41,7 @@ def row(n, **changes):
         "objective": {"kind": "mean_nll", "none": None, "first": 1.5, "final": 0.5 * n} if n % 3 else None,
         "answer_tokens": 4,
         "leak": {"longest_run": 0, "containment": 0.0}, "echo": {"longest_run": 0, "containment": 0.0},
-        "steps": [step] * (n % 2), "start": n, "usage": usage, "layout": "think",
+        "worth": worth(n, usage), "steps": [step] * (n % 2), "start": n, "usage": usage, "layout": "think",
         "instruction": None, "generator": engine, "scorer": engine, "draft": engine if n % 2 else None, "source": "",
         "licence": "", "language": "en", "domain": "", "seed": 2**62,
         "extra": {"n": n} if n % 2 else {"tags": ["a", None]}, "format_version": 1,
@@ -95,7 +108,7 @@ def searched(first=None, second=None):
 
 
 def test_a_row_tells_what_was_searched_and_nothing_of_the_machine():
-    found = to_row(EXAMPLE, searched(), CONFIG)
+    found = to_row(EXAMPLE, searched(), CONFIG, Frequencies())
     assert found["objective"] is None
     assert found["instruction"] is None
     assert (found["thinking"], found["segments"]) == ("One.", ["One."])
@@ -114,7 +127,7 @@ def test_a_row_tells_what_was_searched_and_nothing_of_the_machine():
 
 def test_a_row_holds_the_objective_beside_the_nll_where_something_else_was_minimised():
     config = SynthesizeConfig(**(vars(CONFIG) | {"layout": LayoutConfig(name="answer_tags", instruction="default")}))
-    found = to_row(EXAMPLE, searched(1.5, 0.0), config)
+    found = to_row(EXAMPLE, searched(1.5, 0.0), config, Frequencies())
     assert found["objective"] == {"kind": "mean_nll", "none": 2.0, "first": 1.5, "final": 0.0}
     assert found["nll"] == {"none": 3.0, "first": 2.5, "final": 2.75}
     assert (found["layout"], found["instruction"]) == ("answer_tags", "default")
@@ -124,7 +137,7 @@ def test_a_row_holds_the_objective_beside_the_nll_where_something_else_was_minim
 def test_rows_with_and_without_an_objective_stand_in_one_table(tmp_path):
     with TrajectoryFiles(tmp_path) as files:
         for state in (searched(), searched(1.5, 0.5)):
-            files.write(to_row(EXAMPLE, state, CONFIG))
+            files.write(to_row(EXAMPLE, state, CONFIG, Frequencies()))
     table = pq.read_table(tmp_path / "trajectories.parquet")
     assert table["objective"].to_pylist() == [
         None,

@@ -296,7 +296,7 @@ def test_random_acceptance_ignores_the_score():
     [
         ("order", "zigzag", "order=zigzag is unknown: choose one of forward, backward, random, attribution$"),
         ("accept", "zigzag", "accept=zigzag is unknown: choose one of lower, random$"),
-        ("start", "zigzag", "start=zigzag is unknown: choose one of direct, skeleton$"),
+        ("start", "zigzag", "start=zigzag is unknown: choose one of direct, skeleton, blind$"),
         ("edits", ["delete", "zigzag"], "edits=zigzag is unknown: choose one of delete, merge$"),
         ("edits", ["rewrite"], "edits=rewrite is unknown: choose one of delete, merge$"),
     ],

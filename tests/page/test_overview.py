@@ -53,6 +53,21 @@ def test_what_a_search_minimised_stands_beside_the_nll_with_its_unit():
     )
 
 
+def test_what_the_thinking_is_worth_is_said_with_what_is_missing():
+    means = {
+        "a_prob": {"mean": 0.125, "n": 8, "missing": 0},
+        "a_lex": {"mean": 0.25, "n": 7, "missing": 1},
+        "gain_over_blind": {"mean": -0.0625, "n": 1200, "missing": 34},
+        "decorative": {"mean": None, "n": 0, "missing": 8},
+    }
+    search = {"examples": {"done": 8, "input": 8}, "nll": {"none": 3.2, "first": 3.1, "final": 3.0}, "worth": means}
+    assert overview([run("synthesize", search)]).splitlines()[2:] == [
+        "A_prob                     12.5%",
+        "A_lex                      25.0% (7 trajectories, 1 missing)",
+        "gain over blind (nats)     -0.062 (1,200 trajectories, 34 missing)",
+    ]
+
+
 def test_a_search_that_kept_nothing_has_no_mean():
     summary = {"examples": {"done": 0, "input": 2}, "nll": {"none": None, "first": None, "final": None}}
     assert overview([run("synthesize", summary)]) == "trajectories kept          0 of 2"

@@ -126,7 +126,7 @@ def test_a_word_that_can_mean_nothing_is_one_sentence(word: str, sentence: str) 
 def test_the_shell_completes_behind_words_that_hydra_cannot_read(command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMP_LINE", "reer-synthesize data.path=写作.jsonl name=1.10 search=b")
     code, said, _ = command(main, "-sc", "query=bash")
-    assert (code, said.split()) == (DONE, ["search=backward", "search=best_of_n"])
+    assert (code, said.split()) == (DONE, ["search=backward", "search=best_of_n", "search=blind"])
 
 
 def test_home_folders_are_expanded_in_paths_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reer.run.ledger import Ledger
-from reer.types import Attribution, Baseline, Candidate, First, Step, Usage
+from reer.types import Attribution, Baseline, Candidate, First, Step, Usage, Worth
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "search"
 
@@ -26,6 +26,7 @@ def load(name):
 
 
 results, report = load("search_results"), load("search_report")
+suppression = load("suppression")
 
 
 def result(none=3.0, first=2.9, final=2.8, **controls):
@@ -108,6 +109,7 @@ EVENTS = [
     ),
     Attribution(changes=(0.1,), usage=usage(5, 0.5)),
     Step(segment=0, operation="rewrite", before="a", candidates=(), kept=0, nll=2.4, usage=usage(20, 2.0)),
+    Worth(removals=(0.1,), usage=usage(1000, 9.0)),
 ]  # fmt: skip
 
 
@@ -131,6 +133,13 @@ def test_a_torn_row_is_left_out(tmp_path):
     assert results.read_rows(tmp_path / "none.jsonl") == []
 
 
+def worth(blind):
+    """Of three segments, of which one reflects; two are decorative."""
+    counts = {"reflecting": {"segments": 1, "decorative": 1}, "plain": {"segments": 2, "decorative": 1}}
+    drawn = [{"text": "z", "nll": blind, "rejected": None if blind else "leak"}]
+    return {"a_lex": 0.25, "a_prob": 0.2, "blind": drawn, "decorative": counts}
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A comparison of two presets on three pairs, as the searches leave it."""
@@ -146,7 +155,9 @@ def folder(tmp_path):
             rows.append({
                 "id": name, "query": "q", "answer": "y", "thinking": "".join(segments), "segments": segments,
                 "first": {"thinking": "I say.", "segments": ["I say."]}, "layout": layout, "domain": "fable",
-                "nll": {"none": 3.0, "first": 2.5, "final": 2.4}, "leak": {"longest_run": 3, "containment": 0.25},
+                "nll": {"none": 3.0, "first": 2.5, "final": 2.4}, "language": "en",
+                "leak": {"longest_run": 3, "containment": 0.25},
+                "worth": worth(None if name == "b" else 2.75),
                 "steps": [{"kept": 0}], "source": "dolly" if name == "a" else "Grimm",
                 "usage": {"generated_tokens": 5, "prefilled_tokens": 6, "scored_tokens": 7},
             })  # fmt: skip
@@ -168,11 +179,46 @@ def test_what_is_scored(folder):
         ("forward", "second"): {"final", "other"},
         ("official", "second"): {"final", "other"},
         (None, "second"): {"none"},
+        (None, "base"): {"itself", "words"},
     }
     texts = {task.key: task.thinking for task in found}
     assert texts["unseen", "forward", "c", "other", "base"] == "I say a. I end."
     assert texts["unseen", "forward", "a", "shuffled", "base"] == "I end. I say a."
     assert texts["unseen", None, "a", "none", "second"] is None
+    assert texts["unseen", None, "a", "itself", "base"] == "y"
+    without_second = results.tasks(results.read_sets(folder, ["unseen"], ["forward"]), [])
+    assert {task.key.scorer for task in without_second} == {"base"}
+
+
+def test_content_words_are_the_rarer_half_of_the_answer_in_no_order():
+    frequencies = results.Frequencies()
+    answers = ["The old man kept many small bees behind the house", "The dog in the house", "The house, the sea"]
+    rows = [{"id": str(n), "query": "", "answer": text, "language": "en"} for n, text in enumerate(answers)]
+    for row in rows:
+        frequencies.add(results._example(row))
+    words = results.content_words(rows[0], frequencies).split()
+    assert sorted(words) == ["bees", "behind", "kept", "man", "many", "old", "small"]
+    assert words not in (sorted(words), ["old", "man", "kept", "many", "small", "bees", "behind"])
+    alone = results.Frequencies()
+    alone.add(results._example(rows[2]))
+    assert sorted(results.content_words(rows[2], alone).split()) == ["house", "sea", "the"]
+
+
+@pytest.mark.parametrize(("name", "language"), [(n, code) for n in ("standard", "plain") for code in ("en", "zh")])
+def test_prompts_without_suppression_lack_those_words_and_no_others(tmp_path, name, language):
+    folder = suppression.without(name, language, tmp_path / "free")
+    source = Path(suppression.prompts.__file__).parent / language / name
+    changed = {path.name for path in folder.iterdir() if path.read_text() != (source / path.name).read_text()}
+    assert changed == {"initial.md", "rewrite.md"}
+    freed = "".join((folder / file).read_text() for file in changed)
+    for word in ("do not take over", "do not quote", "不要搬用", "不要引用"):
+        assert word not in freed
+    suppression.prompts.load_set(str(folder), language)
+
+
+def test_prompts_that_suppress_nothing_have_no_variant(tmp_path):
+    assert suppression.without("compact", "en", tmp_path / "free") is None
+    assert not (tmp_path / "free").exists()
 
 
 def test_page_and_plot(folder):
@@ -189,7 +235,10 @@ def test_page_and_plot(folder):
     assert text.startswith("before\n<!-- search:begin -->\nFrom ")
     assert text.endswith("\n<!-- search:end -->\nafter\n")
     assert "3 pairs: public domain 2, dolly 1." in text
-    assert "| forward | 3 | 3.000 | 2.500 | 2.400 | +0.600 [+0.600, +0.600] | 100% | 3 of 3 |" in text
+    gains = "+0.600 [+0.600, +0.600] | +0.350 [+0.350, +0.350]"
+    assert f"| forward | 3 | 3.000 | 2.500 | 2.400 | {gains} | 100% | 3 of 3 |" in text
+    assert "| forward | 25.0% | 0% | 6 of 9 | 3 of 3 |" in text
+    assert "| thinking that has not seen the answer | 2.750 | +0.250 [+0.250, +0.250] |" in text
     assert "| forward | 18 | 5 | 6 | 7 | 7.5 |" in text
     assert "old" not in text
     assert "nan" not in text

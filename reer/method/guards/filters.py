@@ -87,7 +87,12 @@ def of_row(row: Mapping[str, Any]) -> Found:
 
 def exploring_end(found: Found, share: float) -> bool:
     """Still doubting or searching in the last `share` of the text: it never settles."""
-    return _EXPLORING.search(_without_quotes(found.thinking), int(len(found.thinking) * (1 - share))) is not None
+    return explores(found.thinking, int(len(found.thinking) * (1 - share)))
+
+
+def explores(thinking: str, start: int = 0) -> bool:
+    """Whether a text holds a reflection marker from `start` on: a doubt, a second thought, another way."""
+    return _EXPLORING.search(_without_quotes(thinking), start) is not None
 
 
 def repetition(found: Found, limit: float) -> bool:

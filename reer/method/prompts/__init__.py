@@ -6,7 +6,8 @@ drawn per request), `# reply` (the tag whose content is the result; without it t
 
 A message with `{part}` is asked passage by passage: a small model that cannot plan a whole text can still say what
 happens in a few sentences of it. The first thinking then has one sentence per opener, in order, each drawn from its
-share of the answer; the rewrite of a segment is shown the share that stands at the segment's place.
+share of the answer; the rewrite of a segment is shown the share that stands at the segment's place. Who has not seen
+the answer (`blind`) has no shares; a message with `{opener}` is asked for one sentence per opener in the same way.
 Knows nothing of models.
 """
 
@@ -27,10 +28,13 @@ PLACEHOLDERS = {
     "rewrite": {"query", "answer", "before", "segment", "after"},
     "skeleton": {"query", "answer"},
     "expand": {"query", "skeleton"},
+    "blind": {"query"},
 }
 """What a message has to show, unless it shows `{part}`."""
 SKELETON = ("skeleton", "expand")
 """Used by search.start=skeleton alone."""
+MAY_SHOW = {"initial": {"part"}, "rewrite": {"part"}, "blind": {"opener"}}
+"""What else a message may show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Prompt:
         """Whether the message shows one passage of the answer at a time."""
         return "{part}" in self.user
 
+    @property
+    def by_opener(self) -> bool:
+        """Whether a thinking is drawn one sentence per opener."""
+        return self.by_part or "{opener}" in self.user
+
     def talks_of_itself(self, text: str) -> bool:
         """Whether a reply holds one of the rejected words (in Chinese, which has no spaces: anywhere)."""
         found = set(words(text))
@@ -71,16 +80,25 @@ class PromptSet:
     """Of all files together, for the manifest."""
     skeleton: Prompt | None = None
     expand: Prompt | None = None
+    blind: Prompt | None = None
+
+    def first(self, start: str) -> Prompt:
+        """What whole trajectories are drawn with, unless from a skeleton."""
+        if start != "blind":
+            return self.initial
+        assert self.blind is not None
+        return self.blind
 
     @property
     def fixed(self) -> tuple[str, ...]:
         """The fixed text of every message of the set."""
-        prompts = (self.initial, self.rewrite, self.skeleton, self.expand)
+        prompts = (self.initial, self.rewrite, self.skeleton, self.expand, self.blind)
         return tuple(piece for prompt in prompts if prompt is not None for piece in prompt.fixed)
 
 
-def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
-    """The prompts of one set in one language, as far as a search with this `start` uses them.
+def load_set(name: str, language: str, start: str = "direct", blind: bool = False) -> PromptSet:
+    """The prompts of one set in one language, as far as a search with this `start` uses them; `blind`: it is to be
+    compared with thinking that has not seen the answer.
 
     Raises:
         PromptError: no such set, or a file with a missing or unknown placeholder.
@@ -90,7 +108,12 @@ def load_set(name: str, language: str, start: str = "direct") -> PromptSet:
         raise PromptError(f"prompts.set={name} has no prompts for language {language}: there is no folder {folder}")
     if start == "skeleton" and not (folder / "skeleton.md").exists():
         raise PromptError(f"search.start=skeleton needs skeleton.md and expand.md, which prompts.set={name} lacks")
-    paths = {role: folder / f"{role}.md" for role in PLACEHOLDERS if start == "skeleton" or role not in SKELETON}
+    blind = blind or start == "blind"
+    if blind and not (folder / "blind.md").exists():
+        asked = "search.start=blind" if start == "blind" else "search.worth.blind"
+        raise PromptError(f"{asked} needs blind.md, which prompts.set={name} lacks: there is no {folder / 'blind.md'}")
+    unused = {*(SKELETON if start != "skeleton" else ()), *(() if blind else ("blind",))}
+    paths = {role: folder / f"{role}.md" for role in PLACEHOLDERS if role not in unused}
     texts = {role: read_text(path) for role, path in paths.items()}
     digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()
     prompts = {role: parse(text, role, paths[role]) for role, text in texts.items()}
@@ -120,11 +143,11 @@ def parse(text: str, role: str, path: Path) -> Prompt:
     found = set(PLACEHOLDER.findall(sections["user"]))
     if "part" not in found and (missing := sorted(placeholders - found)):
         raise PromptError(f"{path}: placeholder {{{missing[0]}}} is missing")
-    if foreign := sorted(found - placeholders - (set() if role in SKELETON else {"part"})):
+    if foreign := sorted(found - placeholders - MAY_SHOW.get(role, set())):
         raise PromptError(f"{path}: unknown placeholder {{{foreign[0]}}}")
     openers = tuple(line for line in sections.get("openers", "").splitlines() if line.strip())
-    if "part" in found and not openers:
-        raise PromptError(f"{path}: {{part}} needs a section '# openers', one line per passage")
+    if (by := found & {"part", "opener"}) and not openers:
+        raise PromptError(f"{path}: {{{min(by)}}} needs a section '# openers', one line per passage")
     if "part" in found and (cut := next((one for one in openers if len(sentences(f"{one} it")) > 1), None)):
         raise PromptError(f"{path}: with {{part}} a draw is one sentence, and '{cut}' holds the end of one")
     reject = frozenset(sections.get("reject", "").lower().split())
