@@ -153,7 +153,7 @@ def test_the_summary_tells_what_was_minimised_and_in_which_unit():
     config = SynthesizeConfig(**(vars(CONFIG) | {"search": settings}))
     tally, plain = Tally(), Tally()
     for second in (0.25, 0.75):
-        tally.keep(to_row(EXAMPLE, searched(1.5, second), config))
+        tally.keep(to_row(EXAMPLE, searched(1.5, second), config, Frequencies()))
         plain.keep(to_row(EXAMPLE, searched(), CONFIG))
     assert tally.summary(2, 0.0)["objective"] == {
         "kind": "mean_prob", "unit": "1 - mean probability of a token", "none": 2.0, "first": 1.5, "final": 0.5,
@@ -164,7 +164,7 @@ def test_the_summary_tells_what_was_minimised_and_in_which_unit():
 def test_what_an_earlier_version_did_not_record_stays_unknown():
     state, tally = searched(1.5, 0.5), Tally()
     state.baseline = replace(state.baseline, objective=None)
-    tally.keep(to_row(EXAMPLE, state, CONFIG))
+    tally.keep(to_row(EXAMPLE, state, CONFIG, Frequencies()))
     assert tally.summary(1, 0.0)["objective"]["none"] is None
     assert state.relative_gain is None
 
