@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("reer", "train", "eval")
+PACKAGES = ("reer", "collect", "train", "eval")
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "deepspeed", "vllm", "matplotlib", "wandb", "accelerate"}
 SUBCLASSES = ("train/running/callbacks.py", "train/running/packing.py")
 """They subclass the trainer's own, and are imported inside functions."""
@@ -116,7 +116,7 @@ def test_no_module_imports_in_a_circle():
 
 
 def test_train_and_eval_know_reer_and_not_each_other_and_reer_neither():
-    known = {"reer": {"reer"}, "train": {"train", "reer"}, "eval": {"eval", "reer"}}
+    known = {"reer": {"reer"}, "collect": {"collect", "reer"}, "train": {"train", "reer"}, "eval": {"eval", "reer"}}
     for path in SOURCES:
         assert {module.split(".")[0] for module in ours(path)} <= known[module_of(path).split(".")[0]], path
 
@@ -160,7 +160,9 @@ def defines(module, wanted):
 def test_imports_inside_texts_resolve(path):
     """Programs that tests and pages hold as text are moved by nobody when a module moves."""
     found = re.findall(
-        r"^ *from ((?:reer|train|eval)\b[\w.]*) import ([\w, ]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        r"^ *from ((?:reer|collect|train|eval)\b[\w.]*) import ([\w, ]+)",
+        path.read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     for module, names in found:
         for wanted in (one.split(" as ")[0].strip() for one in names.split(",")):

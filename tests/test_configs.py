@@ -8,12 +8,18 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from reer.config import EvaluationConfig, PlanningConfig, SftConfig, SynthesizeConfig, load, register
+from reer.config import CollectConfig, EvaluationConfig, PlanningConfig, SftConfig, SynthesizeConfig, load, register
 from reer.errors import ConfigError, RunDirError
 from reer.run import launch
 
 CONF = Path(__file__).parents[1] / "conf"
-STAGES = {"synthesize": SynthesizeConfig, "sft": SftConfig, "plan": PlanningConfig, "evaluate": EvaluationConfig}
+STAGES = {
+    "collect": CollectConfig,
+    "synthesize": SynthesizeConfig,
+    "sft": SftConfig,
+    "plan": PlanningConfig,
+    "evaluate": EvaluationConfig,
+}
 GROUPS = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in ("backend", "data")
 )

@@ -1,4 +1,4 @@
-"""The wheel, installed elsewhere, brings its configs, prompts and data along, and exactly three names."""
+"""The wheel, installed elsewhere, brings its configs, prompts and data along, and exactly four names."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def wheel(tmp_path_factory):
 @pytest.mark.slow
 def test_its_top_level_names_are_exactly_ours(wheel):
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"reer", "train", "eval"}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"reer", "collect", "train", "eval"}
 
 
 @pytest.mark.slow

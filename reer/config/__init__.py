@@ -1,11 +1,18 @@
 """The schema of every config group, and `load()`, which turns a composed config into plain dataclasses.
 
 One module per stage, and what they share: `data`, `engines`, `run`. One root schema (`root`) serves the whole chain;
-each stage reads only the keys of its own view of it (`SynthesizeConfig`, `SftConfig`, `PlanningConfig`,
-`EvaluationConfig`). After `load()` no DictConfig travels further. Never imports torch, so that `--help` answers at
-once.
+each stage reads only the keys of its own view of it (`CollectConfig`, `SynthesizeConfig`, `SftConfig`,
+`PlanningConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further. Never imports torch, so
+that `--help` answers at once.
 """
 
+from reer.config.collect import (
+    CollectConfig,
+    DecontaminateConfig,
+    QualityConfig,
+    SampleConfig,
+    SourceConfig,
+)
 from reer.config.data import ColumnsConfig, DataConfig, LayoutConfig
 from reer.config.engines import (
     BACKENDS,
@@ -61,8 +68,10 @@ __all__ = [
     "BACKENDS",
     "BackendConfig",
     "BenchmarkConfig",
+    "CollectConfig",
     "ColumnsConfig",
     "DataConfig",
+    "DecontaminateConfig",
     "DeepSpeedConfig",
     "EchoConfig",
     "EvaluateConfig",
@@ -88,14 +97,17 @@ __all__ = [
     "PlanningConfig",
     "PriceConfig",
     "PromptsConfig",
+    "QualityConfig",
     "ReerConfig",
     "RunConfig",
     "STEPS",
+    "SampleConfig",
     "SamplesConfig",
     "SamplingConfig",
     "SearchConfig",
     "SegmentConfig",
     "SftConfig",
+    "SourceConfig",
     "SynthesizeConfig",
     "TrackingConfig",
     "TrainerConfig",

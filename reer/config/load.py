@@ -27,12 +27,12 @@ _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
     "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
-    "tokens_per_example", "max_calls", "screen", "audit", "multi_start",
+    "tokens_per_example", "max_calls", "screen", "audit", "multi_start", "max_words",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 _NOT_NEGATIVE = {
     "temperature", "max_cost", "input", "output", "cached_input", "latency", "max_wait", "resample", "max_retries",
-    "blind", "decorative",
+    "blind", "decorative", "min_words", "held_out",
 }  # fmt: skip
 """Numbers, by their last part, that have no sense below zero."""
 
@@ -82,6 +82,8 @@ def _expand_home(node: Any) -> None:
         value = getattr(node, field.name)
         if isinstance(value, str) and field.name in _PATHS:
             setattr(node, field.name, os.path.expanduser(value))
+        if field.name == "paths":
+            setattr(node, field.name, [os.path.expanduser(path) for path in value])
         for inner in value.values() if isinstance(value, dict) else [value]:
             if is_dataclass(inner):
                 _expand_home(inner)

@@ -21,9 +21,11 @@ TRAINING = ("trainer", "peft", "deepspeed", "launch", "plan", "data.variant", "d
 """Keys, groups whole, that no stage before the training reads."""
 EVALUATION = ("benchmark", "evaluate", "answers")
 """The same of the evaluation."""
+SEARCH = ("data", "search", "prompts", "filter")
+"""Keys, groups whole, that no stage before the search reads."""
 SHARED = ("name", "run_dir", "validate", "dry_run", "audit", "tracking", "steps", "judge")
 """Those that name no folder: they say it themselves, make no result, or (judge) add verdicts on the same answers."""
-_BEHIND_NAME = re.compile(r"runs/\$\{name\}/(?=(\$\{stage\}|(?:synthesize|sft|evaluate|plan)\b))")
+_BEHIND_NAME = re.compile(r"runs/\$\{name\}/(?=(\$\{stage\}|(?:collect|synthesize|sft|evaluate|plan)\b))")
 _LONGEST = 160
 """Bytes of a folder's name; a longer one is cut and ends with a hash of all of it. File systems take 255."""
 
@@ -48,7 +50,12 @@ def place(config: DictConfig, fixed: Collection[str]) -> str:
 
 def folder(swept: Sequence[tuple[str, str]], stage: str) -> str:
     """The folder of a stage's point, by the keys that are swept and their values: `search.candidates=4,seed=1`."""
-    later = {"synthesize": TRAINING + EVALUATION, "sft": EVALUATION, "plan": EVALUATION}.get(stage, ())
+    later = {
+        "collect": SEARCH + TRAINING + EVALUATION,
+        "synthesize": TRAINING + EVALUATION,
+        "sft": EVALUATION,
+        "plan": EVALUATION,
+    }.get(stage, ())
     name = ",".join(f"{_plain(key)}={_plain(value)}" for key, value in sorted(swept) if not _within(key, later))
     if len(name.encode()) <= _LONGEST:
         return name

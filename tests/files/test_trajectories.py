@@ -154,7 +154,7 @@ def test_the_summary_tells_what_was_minimised_and_in_which_unit():
     tally, plain = Tally(), Tally()
     for second in (0.25, 0.75):
         tally.keep(to_row(EXAMPLE, searched(1.5, second), config, Frequencies()))
-        plain.keep(to_row(EXAMPLE, searched(), CONFIG))
+        plain.keep(to_row(EXAMPLE, searched(), CONFIG, Frequencies()))
     assert tally.summary(2, 0.0)["objective"] == {
         "kind": "mean_prob", "unit": "1 - mean probability of a token", "none": 2.0, "first": 1.5, "final": 0.5,
     }  # fmt: skip

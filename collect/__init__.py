@@ -1,0 +1,1 @@
+"""From texts and pairs to a set worth searching: the verbs of `reer-collect`, one module each."""

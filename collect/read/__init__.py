@@ -1,0 +1,1 @@
+"""Sources: pairs from files and from datasets."""

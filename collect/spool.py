@@ -1,0 +1,42 @@
+"""Rows on disk between two passes, each to be read again by its number: memory does not grow with them."""
+
+import json
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from reer.files.trajectories import plain
+from reer.types import Example, Message
+
+
+class Spool:
+    def __init__(self, folder: Path) -> None:
+        """The file is gone when this is closed, or the process ends."""
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
+        self._starts = array("q")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def append(self, row: Example) -> None:
+        self._starts.append(self._file.seek(0, 2))
+        self._file.write(json.dumps(plain(asdict(row)), ensure_ascii=False).encode() + b"\n")
+
+    def read(self, number: int) -> Example:
+        self._file.seek(self._starts[number])
+        fields = json.loads(self._file.readline())
+        return Example(**fields | {"history": tuple(Message(**turn) for turn in fields["history"])})
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self.read(number) for number in range(len(self)))
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
