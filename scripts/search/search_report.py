@@ -282,6 +282,8 @@ def _line(results: Results, column: int) -> tuple[Any, Any]:
 def update(folder: Path, sets: Iterable[str], presets: Sequence[str], docs: Path) -> None:
     """Bring docs/results.md, between its markers, and docs/search.svg up to date."""
     found = collect(folder, read_sets(folder, sets, presets))
+    if not any(found.values()):
+        raise SystemExit(f"{folder}: no search found a trajectory, so there is nothing to compare")
     page = docs / "results.md"
     if docs == folder and not page.exists():
         write_text(page, BEGIN + END)
