@@ -221,7 +221,7 @@ def test_a_dry_run_knows_what_measuring_costs(tmp_path):
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("name", ["compact", "plain", "standard"])
+@pytest.mark.parametrize("name", ["brief", "compact", "plain", "standard"])
 def test_every_shipped_set_has_a_prompt_that_does_not_see_the_answer(language, name):
     prompts = load_set(name, language, "blind")
     text = prompts.blind.render(query="<<query>>", opener="<<opener>>")
