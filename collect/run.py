@@ -66,7 +66,7 @@ def run(config: CollectConfig) -> int:
         raise ConfigError(f"source.kind={config.source.kind} is unknown (known: {', '.join(SOURCES)})")
     notes = Notes()
     if config.dry_run:
-        found = Counter(type(row) is Example for row in SOURCES[config.source.kind](config.source, notes))
+        found = Counter(type(row) is Example for row in _rows(config, notes))
         print(f"{found[True]:,} pairs, {found[False]:,} broken rows (dry run: nothing was checked or written)")
         return DONE
     guard = Guard(guarded(config.decontaminate.paths))

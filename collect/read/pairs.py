@@ -7,12 +7,14 @@ from typing import Any
 
 from reer.config import DataConfig, SourceConfig, one_line
 from reer.errors import ConfigError, DataError
-from reer.files.pairs import Notes, Quarantined, check_turns, path_of, stream_pairs, to_example
-from reer.files.rows import BadRow
+from reer.files.pairs import Notes, Quarantined, pairs_of, path_of, stream_pairs
+from reer.files.rows import Row
 from reer.types import Example
 
 UNKNOWN = "unknown"
 """The licence of a row that nobody has named one for."""
+SHOWN = 10_000
+"""Characters of a broken row of a dataset that are kept."""
 
 
 def from_files(source: SourceConfig, notes: Notes) -> Iterator[Example | Quarantined]:
@@ -34,33 +36,16 @@ def from_dataset(source: SourceConfig, notes: Notes) -> Iterator[Example | Quara
         ConfigError: there is no id to load by.
         DataError: it cannot be loaded, has no such split, or no usable row.
     """
-    check_turns(source.turns)
     name = source.path or source.hub
     if name is None:
         raise ConfigError("source.hub is missing: the id of a dataset, or source.path=FOLDER of a local copy")
-    columns = {part: str(column) for part, column in vars(source.columns).items() if column}
-    seen: set[str] = set()
-    first_bad, usable = "", 0
-    for number, value in enumerate(_rows(source, name), start=1):
-        if source.limit is not None and usable >= source.limit:
-            return
-        try:
-            example = _told_apart(to_example(_plain(value), columns, source.turns, notes), seen)
-        except BadRow as error:
-            first_bad = first_bad or f"; row {number}: {error}"
-            yield Quarantined(name, number, str(error), str(value)[:10_000])
-            continue
-        usable += 1
-        yield described(example, source, name)
-    if not usable:
-        raise DataError(f"{name}: no usable row{first_bad or ': it is empty'}")
-
-
-def _told_apart(example: Example, seen: set[str]) -> Example:
-    if example.id in seen:
-        raise BadRow(f"id {example.id!r} occurs twice")
-    seen.add(example.id)
-    return example
+    data = DataConfig(columns=source.columns, turns=source.turns)
+    rows = (Row(name, n, value, _plain(value)) for n, value in enumerate(_rows(source, name), start=1))
+    for row in pairs_of(rows, name, source.limit, data, notes):
+        if isinstance(row, Quarantined):
+            yield replace(row, text=row.text[:SHOWN])
+        else:
+            yield described(row, source, name)
 
 
 def _plain(value: Any) -> Any:

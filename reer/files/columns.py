@@ -91,12 +91,12 @@ class Named:
             self.unseen -= row.keys()
             self.there |= dict.fromkeys(row)
 
-    def refuse_unseen(self, path: Path) -> None:
+    def refuse_unseen(self, source: str | Path) -> None:
         """Raises: DataError: no row had a column of that name."""
         for part, name in self.columns.items():
             if name in self.unseen and self.there:
                 there = ", ".join(self.there)
-                raise DataError(f"data.columns.{part}={name}: no row of {path} has that column (there are: {there})")
+                raise DataError(f"data.columns.{part}={name}: no row of {source} has that column (there are: {there})")
 
 
 def take_apart(row: Any, columns: Mapping[str, str] | None = None) -> Parts:

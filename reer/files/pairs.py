@@ -6,7 +6,7 @@ row is an error. Rows come one by one: of each no more is held than a hash of it
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from reer.config import DataConfig
 from reer.errors import ConfigError, DataError
 from reer.files.columns import Named, Parts, take_apart
-from reer.files.rows import BadRow, read_rows
+from reer.files.rows import BadRow, Row, read_rows
 from reer.text import digest, digest_of_texts, language_code, language_of
 from reer.types import Example
 
@@ -186,11 +186,21 @@ def stream_pairs(
         DataError: there is no such file, it is of an unknown kind, unreadable as a whole, has no usable row, or none
             with a column that `data` names.
     """
-    path, data, notes = path_of(path, default), data or DataConfig(), notes if notes is not None else Notes()
+    path = path_of(path, default)
+    yield from pairs_of(read_rows(path), path, limit, data or DataConfig(), notes if notes is not None else Notes())
+
+
+def pairs_of(
+    rows: Iterable[Row], source: str | Path, limit: int | None, data: DataConfig, notes: Notes
+) -> Iterator[Example | Quarantined]:
+    """The same of rows that somebody has read; `source` is what sentences call the whole of them.
+
+    Raises: as `stream_pairs`.
+    """
     check_turns(data.turns)
     named, ids = Named(data.columns), _Ids()
     first_bad: Quarantined | None = None
-    for row in read_rows(path):
+    for row in rows:
         if limit is not None and ids.count >= limit:
             break
         if named.unseen:
@@ -206,10 +216,10 @@ def stream_pairs(
             yield bad
             continue
         yield example
-    named.refuse_unseen(path)
+    named.refuse_unseen(source)
     if not ids.count:
         why = f"; row {first_bad.row}: {first_bad.reason}" if first_bad else ": it is empty"
-        raise DataError(f"{path}: no usable row{why}")
+        raise DataError(f"{source}: no usable row{why}")
 
 
 def look_ahead(path: Path, data: DataConfig) -> None:
