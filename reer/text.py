@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from json.encoder import encode_basestring
 
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
@@ -23,6 +24,12 @@ def words(text: str) -> list[str]:
     """Lower-cased words; every Chinese or Japanese character is a word of its own."""
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     return (_WORD_OR_CJK if _HAS_CJK.search(plain) else _WORD).findall(plain)
+
+
+def repeats(tokens: Sequence[str], n: int, share: float) -> bool:
+    """Whether more than a share of the runs of n words stood before; fewer than ten runs count as ten."""
+    runs = list(zip(*(tokens[start:] for start in range(n)), strict=False))
+    return len(runs) - len(set(runs)) > share * max(10, len(runs))
 
 
 def is_cjk(word: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from reer.config import QualityConfig
-from reer.text import is_cjk, language_code, words
+from reer.text import is_cjk, language_code, repeats, words
 from reer.types import Example
 
 SURE = 0.5
@@ -79,8 +79,7 @@ def repetition(row: Example, limit: float) -> bool:
     """More than `limit` of the trigrams (Chinese: of the runs of six characters) stood before."""
     tokens = words(row.answer)
     n = 6 if tokens and sum(map(is_cjk, tokens)) * 2 > len(tokens) else 3
-    runs = list(zip(*(tokens[start:] for start in range(n)), strict=False))
-    return len(runs) - len(set(runs)) > limit * max(10, len(runs))
+    return repeats(tokens, n, limit)
 
 
 def min_score(row: Example, limit: float) -> bool:

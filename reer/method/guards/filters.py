@@ -14,7 +14,7 @@ from typing import Any
 from reer.config import FilterConfig
 from reer.method.guards.echo import NOTHING, Echo, talks_to_asker
 from reer.method.guards.leak import Leak
-from reer.text import is_cjk, words
+from reer.text import is_cjk, repeats, words
 
 # What stands in quotation marks is somebody else's doubt, or somebody else's story.
 _QUOTED = re.compile(r"“[^”\n]{0,400}”|「[^」\n]{0,400}」|『[^』\n]{0,400}』|\"[^\"\n]{0,400}\"")
@@ -104,9 +104,7 @@ def repetition(found: Found, limit: float) -> bool:
 
 def loops(found: Found, limit: float) -> bool:
     """More than `limit` of the trigrams stood before: the same sentences again, which no single trigram gives away."""
-    tokens = words(found.thinking)
-    trigrams = list(zip(tokens, tokens[1:], tokens[2:], strict=False))
-    return len(trigrams) - len(set(trigrams)) > limit * max(10, len(trigrams))
+    return repeats(words(found.thinking), 3, limit)
 
 
 def longest_run(found: Found, limit: int) -> bool:
