@@ -23,6 +23,7 @@ from reer.types import FORMAT_VERSION
 
 from .scoring.families import families, family_of
 from .scoring.lifts import compare_lifts, lines_of
+from .scoring.table import signed
 from .statistics import holm, kendall_tau, length_adjusted, paired_difference, within_prompt_correlation
 
 SAME = {
@@ -329,9 +330,8 @@ def _line(name: str, test: Row) -> str:
     shown = name.replace("_", " ")[:28]
     if test["mean"] is None:
         return f"    {shown:<28}–"
-    interval = f"{test['mean']:+.3f}" + ("" if test["low"] is None else f" [{test['low']:+.3f}, {test['high']:+.3f}]")
     p, adjusted = (f"{test[key]:.4f}" if test.get(key) is not None else "–" for key in ("p", "p_holm"))
-    return f"    {shown:<28}{interval:<28}{p:>8}{adjusted:>12}"
+    return f"    {shown:<28}{signed(test):<28}{p:>8}{adjusted:>12}"
 
 
 if __name__ == "__main__":

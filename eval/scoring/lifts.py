@@ -18,6 +18,7 @@ from reer.types import Example
 from ..answering.lift import current_lifts
 from ..statistics import bootstrap_mean, holm, paired_difference
 from ..store import Row
+from .table import signed
 
 NLLS = ("base", "model", "model_with_thinking", "one_thought")
 
@@ -153,11 +154,8 @@ def lines_of(lift: Row | None) -> list[str]:
 
 
 def _difference(test: Row) -> str:
-    if test["mean"] is None:
-        return "–"
-    interval = "" if test["low"] is None else f" [{test['low']:+.3f}, {test['high']:+.3f}]"
     p = "" if test["p"] is None else f"  p {test['p']:.4f}, Holm {test['p_holm']:.4f}"
-    return f"{test['mean']:+.3f}{interval}{p}"
+    return signed(test) + p
 
 
 def told(found: Row) -> str:

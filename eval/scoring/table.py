@@ -108,6 +108,13 @@ def _outputs(outputs: Result) -> list[str]:
     ]
 
 
+def signed(test: Result) -> str:
+    """A signed mean with its interval, or a dash."""
+    if test["mean"] is None:
+        return "–"
+    return f"{test['mean']:+.3f}" + ("" if test["low"] is None else f" [{test['low']:+.3f}, {test['high']:+.3f}]")
+
+
 def interval(row: Result, digits: int = 3) -> str:
     """A mean with its interval, or a dash."""
     if row["mean"] is None:

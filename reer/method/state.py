@@ -158,7 +158,7 @@ class Starts:
             state.apply(event)
         if isinstance(event, First):
             self._begun = self.states[0].usage
-        elif isinstance(event, Step):
+        elif isinstance(event, Step) and len(self.alive) > 1:
             self._drop()
 
     @property
