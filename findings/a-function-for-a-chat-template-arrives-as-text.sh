@@ -26,8 +26,9 @@ sys.exit(found != sys.argv[1])
 PY
 try() {
   python3 -m venv "$folder/$1"
-  "$folder/$1/bin/pip" install -q --disable-pip-version-check "transformers==$1" jinja2
+  "$folder/$1/bin/pip" install -q --disable-pip-version-check "$1" jinja2==3.1.6
   "$folder/$1/bin/python" "$folder/try.py" "$2" 2>/dev/null
 }
-try 4.57.1 "Today Date: 07 Jun 2031 07 Jun 2031 Hi" || { echo "changed"; exit 1; }
-try 5.23.0 "TypeError: 'str' object is not callable" || { echo "changed"; exit 1; }
+try transformers==4.57.1 "Today Date: 07 Jun 2031 07 Jun 2031 Hi" || { echo "changed"; exit 1; }
+try transformers==5.23.0 "TypeError: 'str' object is not callable" || { echo "changed"; exit 1; }
+echo "finding holds: transformers 5.23.0 hands a function to a chat template as text, 4.57.1 calls it"
