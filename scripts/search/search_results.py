@@ -208,7 +208,9 @@ def mean_curve(paths: Sequence[Any], column: int) -> tuple[Any, Any]:
 
 
 def forward_tokens(usage: Row) -> int:
-    return int(usage["generated_tokens"] + usage["prefilled_tokens"] + usage["scored_tokens"])
+    """The draft's, where one ranked, in tokens of the scorer."""
+    counted = ("generated_tokens", "prefilled_tokens", "scored_tokens", "draft_counted")
+    return int(sum(usage.get(key, 0) for key in counted))
 
 
 def first_person(thinking: str) -> float:
