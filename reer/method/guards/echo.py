@@ -42,13 +42,10 @@ NOTHING = Echo(0, 0.0)
 
 def measure(text: str, fixed: Sequence[str], ngram: int = 2) -> Echo:
     """Both measures of how much of the prompt's fixed pieces of text stands in `text`."""
-    spans = [_of_prompt(piece, ngram) for piece in fixed]
-    known = frozenset[tuple[str, ...]]().union(*(grams for _, grams in spans))
-    found = words(text)
-    run = max((longest_run(found, spelled) for spelled, _ in spans), default=0)
+    spelled, known = _of_prompt(tuple(fixed), ngram)
     sentences = (words(sentence) for sentence in _SENTENCE.findall(text))
     shares = (_share(sentence, known, ngram) for sentence in sentences if len(sentence) >= SHORTEST)
-    return Echo(run, max(shares, default=0.0))
+    return Echo(longest_run(words(text), spelled), max(shares, default=0.0))
 
 
 def _share(sentence: Sequence[str], known: frozenset[tuple[str, ...]], ngram: int) -> float:
@@ -57,9 +54,10 @@ def _share(sentence: Sequence[str], known: frozenset[tuple[str, ...]], ngram: in
 
 
 @functools.lru_cache(maxsize=64)
-def _of_prompt(piece: str, ngram: int) -> tuple[Spelled, frozenset[tuple[str, ...]]]:
-    source = words(piece)
-    return Spelled(source), frozenset(ngrams(source, ngram))
+def _of_prompt(fixed: tuple[str, ...], ngram: int) -> tuple[Spelled, frozenset[tuple[str, ...]]]:
+    """No run and no n-gram goes from one piece into the next."""
+    pieces = [words(piece) for piece in fixed]
+    return Spelled(*pieces), frozenset[tuple[str, ...]]().union(*(ngrams(piece, ngram) for piece in pieces))
 
 
 def echoes(echo: Echo, limits: EchoConfig) -> bool:

@@ -39,11 +39,13 @@ def ngrams(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
 
 
 class Spelled:
-    """Words as a string with one character for each, which Python searches much faster."""
+    """Texts as a string with one character for each word, which Python searches much faster."""
 
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._letters = {token: chr(n) for n, token in enumerate(dict.fromkeys(tokens), start=1)}
-        self.text = self.spell(tokens)
+    def __init__(self, *texts: Sequence[str]) -> None:
+        """Of several texts the words stand apart: nothing that `spell` gives runs from one into the next."""
+        every = dict.fromkeys(word for text in texts for word in text)
+        self._letters = {word: chr(n) for n, word in enumerate(every, start=1)}
+        self.text = "\0".join(map(self.spell, texts))
 
     def spell(self, tokens: Sequence[str]) -> str:
         """Other words in the same letters; NUL for those it does not hold."""
