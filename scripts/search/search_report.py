@@ -31,11 +31,12 @@ TOLERANCE = 0.05
 RIVALS = ("forward", "best_of_n")
 CONTROLS_OF_ONE = ("none", "blind")
 """Presets that are one first trajectory and cannot spend a budget."""
-BEGIN, END = "<!-- search:begin -->\n", "<!-- search:end -->"
 TITLES = {
     "unseen": "Pairs on which no prompt was chosen", "seen": "The packaged pairs", "chinese": "Chinese pairs",
 }  # fmt: skip
 COLOURS = {"none": 0, "forward": 1, "backward": 2, "attribution": 3, "random_accept": 4, "official": 5}
+DASHED = {"blind": 0, "multi_start": 2, "draft4": 3, "draft8": 4, "unsuppressed": 1}
+"""Colours again, for what is tried beside the classic six."""
 
 Cell = Callable[[Results], str]
 
@@ -158,14 +159,14 @@ SECOND: dict[str, Cell] = {
 }  # fmt: skip
 
 
-def section(found: Mapping[str, Mapping[str, Results]], place: str) -> str:
-    """The generated part of docs/results.md."""
+def section(found: Mapping[str, Mapping[str, Results]], place: str, drawing: str = "search.svg") -> str:
+    """The generated part of a page; `drawing` is where that finds its figure."""
     parts = [
         f"From `{place}`. NLL in nats per answer token; gain: NLL without thinking minus NLL with the final thinking; "
         f"[low, high]: 95 % bootstrap interval over pairs ({DRAWS:,} draws). `official` minimises another objective "
         "in another layout: shown are its first and final thinking scored again in the training layout, as the "
         "others' are.",
-        "![Change of NLL against tokens and seconds spent, one line per preset](search.svg)",
+        f"![Change of NLL against tokens and seconds spent, one line per preset]({drawing})",
         "Lines: NLL of the trajectory as it stands, mean over pairs. Of `official`, only the first and the final "
         "thinking, scored again. What the first draws cost is divided among them evenly.",
     ]
@@ -256,8 +257,11 @@ def figure(found: Mapping[str, Mapping[str, Results]]) -> str:
                 axes.axhline(0, color=plots.NONE, linewidth=1, linestyle=(0, (4, 3)))
                 axes.grid(axis="y")
                 for preset, results in presets.items():
-                    colour = plots.MODELS[COLOURS[preset]] if preset in COLOURS else plots.FIRST
-                    dots = {"linestyle": (0, (2, 2)), "marker": "o", "markersize": 3.5} if preset == "official" else {}
+                    number = (COLOURS | DASHED).get(preset)
+                    colour = plots.FIRST if number is None else plots.MODELS[number]
+                    dots: dict[str, Any] = {"linestyle": (0, (4, 1.5))} if preset in DASHED else {}
+                    if preset == "official":
+                        dots = {"linestyle": (0, (2, 2)), "marker": "o", "markersize": 3.5}
                     axes.plot(*_line(results, column), color=colour, label=preset, linewidth=1.6, **dots)
             panels[0].set_title(TITLES.get(name, name), loc="left", fontsize=9, fontweight="bold", color=plots.INK)
             panels[0].set_ylabel("change of NLL\n(nats per token)")
@@ -279,17 +283,16 @@ def _line(results: Results, column: int) -> tuple[Any, Any]:
     return spent, [fmean(values) if values else np.nan for values in changes]
 
 
-def update(folder: Path, sets: Iterable[str], presets: Sequence[str], docs: Path) -> None:
-    """Bring docs/results.md, between its markers, and docs/search.svg up to date."""
+def update(folder: Path, sets: Iterable[str], presets: Sequence[str], page: Path, mark: str, drawing: Path) -> None:
+    """Bring a page, between its two comments that hold the mark, and the drawing that it shows up to date."""
     found = collect(folder, read_sets(folder, sets, presets))
     if not any(found.values()):
         raise SystemExit(f"{folder}: no search found a trajectory, so there is nothing to compare")
-    page = docs / "results.md"
-    if docs == folder and not page.exists():
-        write_text(page, BEGIN + END)
-    head, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    start, stop = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->"
+    head, begin, rest = page.read_text(encoding="utf-8").partition(start) if page.exists() else ("", start, stop)
+    _, end, tail = rest.partition(stop)
     if not begin or not end:
-        raise ValueError(f"{page} lacks its markers {BEGIN.strip()} and {END}")
-    write_text(page, head + begin + section(found, str(folder)) + end + tail)
-    write_text(docs / "search.svg", figure(found))
+        raise SystemExit(f"{page} lacks its markers {start.strip()} and {stop}")
+    link = drawing.relative_to(page.parent).as_posix()
+    write_text(page, head + begin + section(found, str(folder), link) + end + tail)
+    write_text(drawing, figure(found))

@@ -230,7 +230,7 @@ def test_page_and_plot(folder):
     (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scores), encoding="utf-8")
     page = folder / "results.md"
     page.write_text("before\n<!-- search:begin -->\nold\n<!-- search:end -->\nafter\n", encoding="utf-8")
-    report.update(folder, sets, presets, folder)
+    report.update(folder, sets, presets, page, "search", folder / "search.svg")
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- search:begin -->\nFrom ")
     assert text.endswith("\n<!-- search:end -->\nafter\n")
@@ -245,5 +245,5 @@ def test_page_and_plot(folder):
     drawing = (folder / "search.svg").read_text(encoding="utf-8")
     assert drawing.startswith("<svg")
     assert "official" in drawing
-    report.update(folder, sets, presets, folder)
+    report.update(folder, sets, presets, page, "search", folder / "search.svg")
     assert (page.read_text(encoding="utf-8"), (folder / "search.svg").read_text(encoding="utf-8")) == (text, drawing)
