@@ -20,6 +20,7 @@ from reer.config import STEPS, EvaluationConfig, ModelJudgeConfig
 from reer.errors import ConfigError, DataError
 from reer.files.pairs import Quarantined
 from reer.run.day import dated
+from reer.run.executor.cluster import check_executor
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.manifest import write_card, write_json, write_jsonl, write_manifest
 from reer.run.tracking import record
@@ -30,6 +31,7 @@ from .answering.lift import LIFT_FIELDS, changed_pairs, measure_lift
 from .answering.outputs import training_texts
 from .answering.respond import ANSWER_FIELDS, changed_prompts, current_answers, reply_parser, respond
 from .answering.thoughts import check
+from .answering.workers import Workers
 from .benchmarks import load
 from .benchmarks.items import Benchmark, Item
 from .benchmarks.rubric import WORDING
@@ -59,6 +61,7 @@ def run(config: EvaluationConfig) -> int:
     if unknown := [step for step in config.steps if step not in STEPS]:
         raise ConfigError(f"steps={unknown[0]} is unknown (known: {', '.join(STEPS)})")
     check(config.benchmark)
+    check_executor(config.executor)
     benchmark, judges = load(config.benchmark), judges_of(config.judge)
     for line in benchmark.told:
         print(line)
@@ -86,7 +89,7 @@ def run(config: EvaluationConfig) -> int:
     write_jsonl(run_dir / "quarantine.jsonl", quarantine)
     worked = any(len(rows.rows) > before[name] for name, rows in files.items())
     if worked or not (run_dir / "manifest.json").exists():
-        _write_manifest(run_dir, benchmark, judges, config)
+        _write_manifest(run_dir, benchmark, judges, config, engines)
     if "summarise" not in config.steps:
         return PARTIAL if quarantine else DONE
     lift = engines.can_score if engines else bool(files["lift"].rows)
@@ -160,25 +163,19 @@ async def _answer(
     files: Files, benchmark: Benchmark, config: EvaluationConfig, engines: Engines
 ) -> dict[str, dict[str, str]]:
     """Let the model under test answer, and measure its reference lift where there are references."""
-    asked: dict[str, Any] = {
-        "label": config.evaluate.label,
-        "benchmark": config.benchmark,
-        "seed": config.seed,
-        "concurrency": config.executor.concurrency,
-    }
-    answering = respond(
-        benchmark.items, files["answers"], lambda: engines.generator, reply_parser(config.layout), **asked
-    )
     references = [item.reference for item in benchmark.items if item.reference]
     if changed := changed_prompts(files["answers"].rows, benchmark.items):
         print(f"prompts changed since the last run: {changed:,}, answered anew")
     if changed := changed_pairs(files["lift"].rows, references):
         print(f"reference pairs changed since the last run: {changed:,}, measured anew")
-    failed = {"answer": await answering}
-    if references and engines.can_score:
-        failed["lift"] = await measure_lift(references, files["lift"], lambda: engines.lift, config.layout, **asked)
-    elif references:
-        print(f"reference lift is not measured: the {engines.under_test.kind} backend does not score given texts")
+    async with Workers(config) as workers:
+        slots = workers.concurrency
+        failed = {"answer": await respond(benchmark.items, files["answers"], workers.answering, concurrency=slots)}
+        if references and engines.can_score:
+            failed["lift"] = await measure_lift(references, files["lift"], workers.lifting, concurrency=slots)
+        elif references:
+            print(f"reference lift is not measured: the {engines.under_test.kind} backend does not score given texts")
+        engines.learned = await workers.facts()
     return failed
 
 
@@ -252,10 +249,13 @@ def _described(item: Item) -> Row:
     }
 
 
-def _write_manifest(run_dir: Path, benchmark: Benchmark, judges: Judges, config: EvaluationConfig) -> None:
+def _write_manifest(
+    run_dir: Path, benchmark: Benchmark, judges: Judges, config: EvaluationConfig, engines: Engines | None
+) -> None:
     models = {f"judge {name}": served(judge.backend) for name, judge in judges.items()}
     if not config.answers:
-        models = {"evaluated": served(replaced(config.evaluate)), "base": describe(config.scorer)} | models
+        evaluated = engines.learned if engines and engines.learned else served(replaced(config.evaluate))
+        models = {"evaluated": evaluated, "base": describe(config.scorer)} | models
     inputs = [Path(path) for path in (config.answers, config.benchmark.rubric) if path]
     write_manifest(
         run_dir,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from reer.errors import BackendError, DataError, RunDirError, UserError
+from reer.run.executor.stopping import draining
 from reer.run.launch import hold
 
 Row = dict[str, Any]
@@ -94,12 +95,28 @@ async def fill(
     """Turn every item into a row, at most `concurrency` at once; rows are stored in the order they come.
 
     Returns the items whose model call failed, with the reason: they have no row and are tried again next time.
+
+    Raises:
+        KeyboardInterrupt: it was told to stop; rows that came within a few seconds are stored.
     """
-    slots = asyncio.Semaphore(concurrency)
+    async with draining() as stop:
+        return await _fill(rows, work, one, asyncio.Semaphore(concurrency), title, stop)
+
+
+async def _fill(
+    rows: Rows,
+    work: Sequence[Item],
+    one: Callable[[Item], Awaitable[Row]],
+    slots: asyncio.Semaphore,
+    title: str,
+    stop: asyncio.Event,
+) -> dict[Item, str]:
     failed: dict[Item, str] = {}
 
     async def attempt(item: Item) -> None:
         async with slots:
+            if stop.is_set():
+                return
             try:
                 rows.append(await one(item))
             except BackendError as error:

@@ -6,11 +6,13 @@ ReerError
 │   ├── DataError        a file of pairs, trajectories, answers or verdicts
 │   ├── ModelError       a model that cannot be found, loaded or used in that role
 │   ├── PromptError      a prompt file with a missing or unknown placeholder
+│   ├── ClusterError     a cluster that cannot be reached, or on which no worker stays alive
 │   └── RunDirError      a run folder that cannot be written, is in use, or belongs to another config
 │       └── DiskFullError   there is no room left for what has to be written
 ├── ExampleError         this one example cannot be worked on: it is quarantined, the rest goes on
 │   └── LayoutError      its texts cannot be laid out as token ids
 └── BackendError         a request to a model failed: a state of that request, never a value
+    └── WorkerLost       whoever worked on it, elsewhere, is gone: it is begun again from what is recorded
 """
 
 
@@ -38,6 +40,10 @@ class PromptError(UserError):
     """A prompt file lacks a placeholder, names an unknown one, or cannot be found."""
 
 
+class ClusterError(UserError):
+    """A cluster cannot be reached, lacks what is asked of it, or its workers die as they start."""
+
+
 class RunDirError(UserError):
     """A run folder cannot be written, is in use by another process, or belongs to another config."""
 
@@ -56,3 +62,7 @@ class LayoutError(ExampleError):
 
 class BackendError(ReerError):
     """A request to a model failed (after its retries)."""
+
+
+class WorkerLost(BackendError):
+    """The process that worked on it, perhaps on another machine, is gone."""

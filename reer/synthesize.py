@@ -7,7 +7,7 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from reer.method.screen import Measure, Screen, check
 from reer.method.search import Search
 from reer.run.day import dated
 from reer.run.estimate import estimate
-from reer.run.execute import run_examples
+from reer.run.executor.cluster import Cluster, check_executor
+from reer.run.executor.examples import run_examples
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.ledger import Ledger
 from reer.run.manifest import write_manifest
@@ -37,11 +38,14 @@ from reer.types import Event, Example, Step, Usage
 
 QUICK = 2000
 """Finished examples that are written within about three seconds."""
+Note = Callable[..., None]
+"""Writes the manifest, all but `models`."""
 
 
 def run(config: SynthesizeConfig) -> int:
     """Search the thinking of every pair; returns an exit code."""
     check(config)
+    check_executor(config.executor)
     config = dated(config)
     path = path_of(Path(config.data.path) if config.data.path else None)
     if config.dry_run:
@@ -95,18 +99,9 @@ def export_if_quick(config: SynthesizeConfig, run_dir: Path, ledger: Ledger, sec
 
 
 def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Path, ledger: Ledger) -> None:
-    """Build the models, write the manifest, and search every example that has no outcome yet."""
-    start, blind = config.search.start, config.search.worth.blind > 0
-    prompts = functools.cache(lambda language: load_set(config.prompts.set, language, start, blind))
-    hashes = prompt_hashes(sorted(found.languages), prompts)
+    """Search every example that has no outcome yet, here or on a cluster."""
+    hashes = prompt_hashes(sorted(found.languages), prompts_of(config))
     say_borrowed(found, config)
-    scorer = build_scorer(config.scorer)
-    layout = build_layout(config.layout, scorer.tokenizer)
-    generator = build_generator(config.generator)
-    screen = build_screen(config)
-    proposer = Proposer(generator, prompts, layout, config.search, config.seed)
-    search = Search(proposer, scorer, layout, config.search, screen)
-    prepare(generator)
     note = functools.partial(
         write_manifest,
         run_dir,
@@ -118,17 +113,69 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
         prompts={"set": config.prompts.set, "sha256": hashes},
         changed=found.changed + found.unknown,
     )
-    models = models_of(config)
-    note(models=models)
     measure = policy.asks_worth(config.search)
     todo = unfinished(rows_of(config.data), ledger, measure=measure)
+    bar = tqdm(total=found.todo * (2 + config.search.max_steps + measure), desc="synthesize", unit="step")
+    with bar:
+        work = functools.partial(run_examples, todo, ledger=ledger, on_event=_Progress(bar, config))
+        if config.executor.kind == "ray":
+            asyncio.run(search_on_cluster(config, work, note))
+        else:
+            search_here(config, work, note)
+
+
+def search_here(config: SynthesizeConfig, work: Callable[..., Coroutine[Any, Any, None]], note: Note) -> None:
+    """Build the models in this process, write the manifest, and search."""
+    searching = Searching(config)
+    before = searching.facts()
+    note(models=before)
     try:
-        with tqdm(total=found.todo * (2 + config.search.max_steps + measure), desc="synthesize", unit="step") as bar:
-            asyncio.run(run_examples(todo, search, ledger, config.executor.concurrency, _Progress(bar, config)))
+        asyncio.run(work(searching, concurrency=config.executor.concurrency))
     finally:
-        learned = served(config.generator) | {"parameters": models["generator"]["parameters"]}
-        if learned != models["generator"]:  # the server refused something on the way
-            note(models=models | {"generator": learned})
+        if (learned := searching.facts()) != before:  # the server refused something on the way
+            note(models=learned)
+
+
+async def search_on_cluster(
+    config: SynthesizeConfig, work: Callable[..., Coroutine[Any, Any, None]], note: Note
+) -> None:
+    """The same with the models in actors; they tell what the manifest says of them."""
+    async with Cluster(config.executor, "reer.synthesize:Searching", config) as cluster:
+        if before := await cluster.facts():
+            note(models=before)
+        await work(cluster, concurrency=cluster.concurrency)
+        if (learned := await cluster.facts()) and learned != before:
+            note(models=learned)
+
+
+class Searching:
+    """The search with the models that it needs, wherever it runs."""
+
+    def __init__(self, config: SynthesizeConfig) -> None:
+        """Raises: UserError: a model cannot be used."""
+        self.config = config
+        scorer = build_scorer(config.scorer)
+        layout = build_layout(config.layout, scorer.tokenizer)
+        generator = build_generator(config.generator)
+        screen = build_screen(config)
+        proposer = Proposer(generator, prompts_of(config), layout, config.search, config.seed)
+        self.search = Search(proposer, scorer, layout, config.search, screen)
+        prepare(generator)
+        self.models = models_of(config)
+
+    def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncGenerator[Event]:
+        return self.search.run(example, recorded)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What the manifest says of the models."""
+        learned = served(self.config.generator) | {"parameters": self.models["generator"]["parameters"]}
+        return self.models | {"generator": learned}
+
+
+def prompts_of(config: SynthesizeConfig) -> Callable[[str], PromptSet]:
+    """The prompts by language."""
+    start, blind = config.search.start, config.search.worth.blind > 0
+    return functools.cache(lambda language: load_set(config.prompts.set, language, start, blind))
 
 
 def build_screen(config: SynthesizeConfig) -> Screen | None:

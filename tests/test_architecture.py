@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("reer", "collect", "train", "eval")
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "deepspeed", "vllm", "matplotlib", "wandb", "accelerate"}
+HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "deepspeed", "vllm", "matplotlib", "wandb", "accelerate",
+         "ray"}  # fmt: skip
 SUBCLASSES = ("train/running/callbacks.py", "train/running/packing.py")
 """They subclass the trainer's own, and are imported inside functions."""
 ENTRIES, LINES = 12, 350

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from reer.backend import build_generator, build_scorer, describe
 from reer.backend.models import fingerprint
@@ -33,6 +34,8 @@ class Engines:
         """Raises: ModelError: the model under test is a local folder that does not exist."""
         self.config = config
         self.under_test = model_under_test(config)
+        self.learned: dict[str, Any] = {}
+        """What those who asked the model under test say of it for the manifest."""
 
     @property
     def can_score(self) -> bool:

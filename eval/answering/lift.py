@@ -7,7 +7,7 @@ Knows generators and scorers by their protocols, and the layout.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -23,6 +23,8 @@ from .thoughts import Thought, facts, pooled_nll, think
 LIFT_FIELDS = ("id", "pair", "status", "lift", "nll")
 """What a row of lift.jsonl has at least."""
 
+Measure = Callable[[Example], Awaitable[Row]]
+
 
 @dataclass(frozen=True, slots=True)
 class LiftEngines:
@@ -33,18 +35,30 @@ class LiftEngines:
     base: Scorer
 
 
+class Lifting:
+    """Measures one example after the other."""
+
+    def __init__(self, used: LiftEngines, layout: LayoutConfig, *, label: str, benchmark: BenchmarkConfig, seed: int):
+        self._used, self._label, self._benchmark, self._seed = used, label, benchmark, seed
+        self._layouts = build_layout(layout, used.model.tokenizer), build_layout(layout, used.base.tokenizer)
+
+    async def measure(self, example: Example) -> Row:
+        """A row of lift.jsonl.
+
+        Raises:
+            BackendError: a model call failed.
+        """
+        used, layouts = self._used, self._layouts
+        thoughts = await think(example, used.generator, layouts[0], self._benchmark, self._seed)
+        first = thoughts[0] if thoughts else Thought()
+        named = {"model": self._label, "id": example.id, "pair": _hash(example), "thinking": first.text}
+        return named | {"finish_reason": first.finish_reason} | await _compare(example, thoughts, used, layouts)
+
+
 async def measure_lift(
-    examples: Sequence[Example],
-    lifts: Rows,
-    engines: Callable[[], LiftEngines],
-    layout: LayoutConfig,
-    *,
-    label: str,
-    benchmark: BenchmarkConfig,
-    seed: int,
-    concurrency: int,
+    examples: Sequence[Example], lifts: Rows, lifting: Callable[[], Measure], *, concurrency: int
 ) -> dict[str, str]:
-    """Measure every example that has no stored row; the engines are built only if there is one.
+    """Measure every example that has no stored row; who measures is asked for only if there is one.
 
     Returns ids whose model calls failed, with the reason.
     """
@@ -52,17 +66,10 @@ async def measure_lift(
     missing = {example.id: example for example in examples if example.id not in stored}
     if not missing:
         return {}
-    used = engines()
-    layouts = build_layout(layout, used.model.tokenizer), build_layout(layout, used.base.tokenizer)
-
-    async def one(id_: str) -> Row:
-        example = missing[id_]
-        thoughts = await think(example, used.generator, layouts[0], benchmark, seed)
-        first = thoughts[0] if thoughts else Thought()
-        named = {"model": label, "id": id_, "pair": _hash(example), "thinking": first.text}
-        return named | {"finish_reason": first.finish_reason} | await _compare(example, thoughts, used, layouts)
-
-    return await fill(lifts, list(missing), one, concurrency=concurrency, title="reference lift")
+    measure = lifting()
+    return await fill(
+        lifts, list(missing), lambda id_: measure(missing[id_]), concurrency=concurrency, title="reference lift"
+    )
 
 
 async def _compare(

@@ -3,7 +3,7 @@
 Knows a generator and a layout's frame; knows nothing of judges.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from reer.backend.fake import FakeTokenizer
 from reer.backend.server.chat import Refusal, sound
@@ -20,6 +20,7 @@ ANSWER_FIELDS = ("id", "prompt", "answer", "model", "benchmark", "finish_reason"
 """What a row of answers.jsonl has at least."""
 EPOCH = 0
 """Every query is answered once."""
+Answer = Callable[[Item], Awaitable[Row]]
 REFUSED: Row = {
     "thinking": None,
     "answer": "",
@@ -37,46 +38,53 @@ def reply_parser(layout: LayoutConfig) -> Layout:
     return build_layout(layout, FakeTokenizer())
 
 
-async def respond(
-    items: Sequence[Item],
-    answers: Rows,
-    generator: Callable[[], Generator],
-    parser: Layout,
-    *,
-    label: str,
-    benchmark: BenchmarkConfig,
-    seed: int,
-    concurrency: int,
-) -> dict[str, str]:
-    """Answer every query that has no stored answer; the generator is built only if there is one.
+class Respondent:
+    """A model that answers queries."""
 
-    A refusal is an answer, and an empty one: were it left out, refusing would raise the mean. Returns ids whose
-    request failed, with the reason.
+    def __init__(self, generator: Generator, parser: Layout, *, label: str, benchmark: BenchmarkConfig, seed: int):
+        self._generator, self._parser = generator, parser
+        self._label, self._benchmark, self._seed = label, benchmark, seed
+
+    async def answer(self, item: Item) -> Row:
+        """A row of answers.jsonl. A refusal is an answer, and an empty one: were it left out, refusing would raise the
+        mean.
+
+        Raises:
+            BackendError: the request failed.
+        """
+        benchmark = self._benchmark
+        request = GenerateRequest(
+            messages=self._parser.turns(item.query, item.history),
+            seeds=(seed_of(self._seed, "answer", item.id, EPOCH),),
+            max_tokens=benchmark.max_tokens,
+            temperature=benchmark.temperature,
+            top_p=benchmark.top_p,
+        )
+        named: Row = {"model": self._label, "id": item.id, "benchmark": benchmark.name}
+        named |= {"epoch": EPOCH, "prompt": item.prompt}
+        try:
+            [[draw]] = await self._generator.generate([request])
+            response = sound(draw)
+        except Refusal:
+            return named | REFUSED
+        return named | taken_apart(response, self._parser)
+
+
+async def respond(
+    items: Sequence[Item], answers: Rows, answering: Callable[[], Answer], *, concurrency: int
+) -> dict[str, str]:
+    """Answer every query that has no stored answer; who answers is asked for only if there is one.
+
+    Returns ids whose request failed, with the reason.
     """
     stored = current_answers(answers.rows, items)
     missing = {item.id: item for item in items if item.id not in stored}
     if not missing:
         return {}
-    model = generator()
-
-    async def one(id_: str) -> Row:
-        item = missing[id_]
-        request = GenerateRequest(
-            messages=parser.turns(item.query, item.history),
-            seeds=(seed_of(seed, "answer", id_, EPOCH),),
-            max_tokens=benchmark.max_tokens,
-            temperature=benchmark.temperature,
-            top_p=benchmark.top_p,
-        )
-        named = {"model": label, "id": id_, "benchmark": benchmark.name, "epoch": EPOCH, "prompt": item.prompt}
-        try:
-            [[draw]] = await model.generate([request])
-            response = sound(draw)
-        except Refusal:
-            return named | REFUSED
-        return named | taken_apart(response, parser)
-
-    return await fill(answers, list(missing), one, concurrency=concurrency, title="answer")
+    answer = answering()
+    return await fill(
+        answers, list(missing), lambda id_: answer(missing[id_]), concurrency=concurrency, title="answer"
+    )
 
 
 def taken_apart(response: Response, parser: Layout) -> Row:

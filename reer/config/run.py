@@ -19,10 +19,25 @@ class TrackingConfig:
 
 @dataclass(kw_only=True)
 class ExecutorConfig:
-    """How examples are worked on; changes no result."""
+    """Who works on examples; changes no result."""
 
+    kind: str = "local"
+    """local (this process) or ray (actors on a cluster, each with engines of its own: docs/cluster.md)."""
     concurrency: int = 16
-    """Examples in flight."""
+    """Examples in flight; with ray, in each actor."""
+    address: str | None = None
+    """ray: null starts Ray on this machine for this run alone, auto takes the cluster that `ray start` made this
+    machine a node of, HOST:PORT names the head of one."""
+    actors: int = 1
+    """ray: how many, each built with the engines of the stage; one that dies is replaced."""
+    cpus_per_actor: float = 1.0
+    """ray: as Ray counts them; an actor's torch has so many threads."""
+    gpus_per_actor: float = 0.0
+    """ray: an actor sees these alone."""
+    resources: dict[str, float] = field(default_factory=dict)
+    """ray: of the cluster's own names (`ray start --resources`), for each actor."""
+    placement: str = "spread"
+    """ray: spread (over the nodes) or pack (few of them)."""
 
 
 @dataclass(kw_only=True)

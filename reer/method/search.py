@@ -6,7 +6,7 @@ The search is a stream of events; fed the events already recorded it continues w
 Knows scores and proposals through their protocols; knows nothing of models, files or prompts.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from reer.config import SearchConfig
 from reer.errors import BackendError, ExampleError
@@ -58,7 +58,7 @@ class Search:
         self.settings = settings
         self.screen = screen
 
-    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncIterator[Event]:
+    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncGenerator[Event]:
         """The events that follow the recorded ones, each as soon as it is decided.
 
         Raises:

@@ -1,9 +1,9 @@
 """From a command line to a running stage: compose once, validate, freeze the config, run, exit with a code.
 
 Exit codes: 0 all done; 1 the user's mistake, as one sentence on stderr; 2 finished, but some rows failed or were
-quarantined; 130 interrupted (Ctrl-C, SIGTERM), the same command continues. A sweep has that of its worst job. What a
-shell starts with `&` ignores Ctrl-C, as every such program does: SIGTERM (`kill`) stops it. Knows nothing of what a
-stage does.
+quarantined; 130 interrupted (Ctrl-C, SIGTERM; within 10 seconds, a second one at once), the same command continues. A
+sweep has that of its worst job. What a shell starts with `&` ignores Ctrl-C, as every such program does: SIGTERM
+(`kill`) stops it. Knows nothing of what a stage does.
 """
 
 import difflib
@@ -11,7 +11,6 @@ import fcntl
 import logging
 import os
 import re
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -27,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load, one_line, register
 from reer.errors import RunDirError, UserError
+from reer.run.executor.stopping import INTERRUPTED, listen
 from reer.run.overrides import as_typed
 from reer.run.points import place
 from reer.run.space import room_on
@@ -37,7 +37,7 @@ C = TypeVar("C", bound=RunConfig)
 
 log = logging.getLogger(__name__)
 
-DONE, MISTAKE, PARTIAL, INTERRUPTED = 0, 1, 2, 130
+DONE, MISTAKE, PARTIAL = 0, 1, 2
 
 FREE_GROUPS = ("dry_run", "run_dir", "name", "executor", "tracking", "filter", "launch", "audit", "steps")
 """What an old run folder may be continued with other values of, groups whole. They change no stored event; `filter`
@@ -62,7 +62,7 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
         register()
         _quiet()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us: Hydra's own report is a page long
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        listen()
         try:
             line = as_typed(sys.argv[1:])
             sys.argv[1:] = line.arguments

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eval.answering.lift import LiftEngines, measure_lift
+from eval.answering.lift import LiftEngines, Lifting, measure_lift
 from eval.store import Row, Rows
 from reer.backend.fake import FakeGenerator, FakeScorer, FakeTokenizer
 from reer.config import BenchmarkConfig, FakeBackendConfig, HFBackendConfig, LayoutConfig, ModelConfig
@@ -31,10 +31,8 @@ def measure(
 ) -> tuple[list[Row], dict[str, str]]:
     benchmark = BenchmarkConfig(thinking_tokens=33, **changes)
     with Rows(path) as rows:
-        work = measure_lift(
-            examples, rows, lambda: engines, LayoutConfig(), label="m", benchmark=benchmark, seed=1, concurrency=4
-        )
-        failed = asyncio.run(work)
+        lifting = Lifting(engines, LayoutConfig(), label="m", benchmark=benchmark, seed=1)
+        failed = asyncio.run(measure_lift(examples, rows, lambda: lifting.measure, concurrency=4))
         return rows.rows, failed
 
 

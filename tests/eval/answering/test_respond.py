@@ -2,13 +2,12 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from chat_server import ODD, completion, generator_of, running, says
 
 from eval.answering.answers import answer_counts
-from eval.answering.respond import current_answers, respond, taken_apart
+from eval.answering.respond import Respondent, current_answers, respond, taken_apart
 from eval.benchmarks.items import Item
 from eval.benchmarks.reasoning import RUBRIC
 from eval.store import Row, Rows
@@ -38,9 +37,8 @@ class Counting(FakeGenerator):
 def answer(path: Path, examples: list[Example], generator: Generator) -> tuple[list[Row], dict[str, str]]:
     items = [Item(id=example.id, query=example.query, rubric=RUBRIC) for example in examples]
     with Rows(path) as rows:
-        work = respond(
-            items, rows, lambda: generator, PARSER, label="m", benchmark=BenchmarkConfig(), seed=3, concurrency=2
-        )
+        model = Respondent(generator, PARSER, label="m", benchmark=BenchmarkConfig(), seed=3)
+        work = respond(items, rows, lambda: model.answer, concurrency=2)
         failed = asyncio.run(work)
         return rows.rows, failed
 
@@ -127,9 +125,9 @@ def test_the_model_is_asked_in_turns_and_judges_see_the_conversation(tmp_path: P
     )
     item = Item(id="a", query="Sadder.", history=history, rubric=RUBRIC)
     listening = Listening()
-    settings: dict[str, Any] = {"label": "m", "benchmark": BenchmarkConfig(), "seed": 3, "concurrency": 1}
+    model = Respondent(listening, PARSER, label="m", benchmark=BenchmarkConfig(), seed=3)
     with Rows(tmp_path / "answers.jsonl") as rows:
-        asyncio.run(respond([item], rows, lambda: listening, PARSER, **settings))
+        asyncio.run(respond([item], rows, lambda: model.answer, concurrency=1))
         asked = (*history[:2], Message("assistant", "A cat."), Message("user", "Sadder."))
         assert listening.turns == [asked]
         [row] = rows.rows

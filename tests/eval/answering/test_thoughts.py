@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.answering.lift import LiftEngines, measure_lift
+from eval.answering.lift import LiftEngines, Lifting, measure_lift
 from eval.answering.thoughts import check, effective, pooled_nll
 from eval.store import Row, Rows
 from reer.backend.fake import FakeGenerator, FakeScorer
@@ -50,11 +50,8 @@ class Counting(FakeScorer):
 
 def measure(path: Path, examples: list[Example], engines: LiftEngines, **changes: Any) -> list[Row]:
     with Rows(path) as rows:
-        work = measure_lift(
-            examples, rows, lambda: engines, LayoutConfig(), label="m", benchmark=BenchmarkConfig(**changes), seed=1,
-            concurrency=4,
-        )  # fmt: skip
-        assert not asyncio.run(work)
+        lifting = Lifting(engines, LayoutConfig(), label="m", benchmark=BenchmarkConfig(**changes), seed=1)
+        assert not asyncio.run(measure_lift(examples, rows, lambda: lifting.measure, concurrency=4))
         return rows.rows
 
 
@@ -181,8 +178,9 @@ def test_a_model_that_thinks_nothing_is_scored_once(
 def test_a_request_of_which_every_draw_failed_is_tried_again(tmp_path: Path, pairs: list[Example]) -> None:
     path, failing = tmp_path / "lift.jsonl", Script(Failed(faults=("no_text: nothing",)))
     with Rows(path) as rows:
-        asked: dict[str, Any] = {"label": "m", "benchmark": BenchmarkConfig(thoughts=3), "seed": 1, "concurrency": 1}
-        failed = asyncio.run(measure_lift(pairs[:1], rows, lambda: alone(failing), LayoutConfig(), **asked))
+        benchmark = BenchmarkConfig(thoughts=3)
+        lifting = Lifting(alone(failing), LayoutConfig(), label="m", benchmark=benchmark, seed=1)
+        failed = asyncio.run(measure_lift(pairs[:1], rows, lambda: lifting.measure, concurrency=1))
     assert "no_text" in failed[pairs[0].id]
     assert [row["status"] for row in measure(path, pairs[:1], alone(Script("a plan")), thoughts=3)] == ["ok"]
 
