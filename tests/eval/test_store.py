@@ -1,11 +1,14 @@
 import asyncio
 import errno
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from eval.store import Row, Rows, fill
 from reer.errors import BackendError, ConfigError, DataError, RunDirError
+from reer.run.executor.stopping import listen
 
 
 def test_a_cut_last_line_is_dropped_and_the_file_goes_on(tmp_path: Path) -> None:
@@ -77,3 +80,22 @@ def test_a_mistake_of_the_user_stops_everything(tmp_path: Path) -> None:
 
     with Rows(tmp_path / "rows.jsonl") as rows, pytest.raises(ConfigError):
         asyncio.run(fill(rows, range(3), one, concurrency=3, title="test"))
+
+
+def test_rows_in_flight_at_ctrl_c_are_stored_and_no_others_begun(tmp_path: Path) -> None:
+    async def one(item: int) -> Row:
+        if item == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.05)
+        return {"id": item}
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    listen()
+    try:
+        with Rows(tmp_path / "rows.jsonl") as rows:
+            with pytest.raises(KeyboardInterrupt):
+                asyncio.run(fill(rows, range(9), one, concurrency=2, title="test"))
+            assert [row["id"] for row in rows.rows] == [0, 1]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
