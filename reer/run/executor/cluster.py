@@ -77,6 +77,11 @@ class Cluster:
     def concurrency(self) -> int:
         return self._config.actors * self._config.concurrency
 
+    @property
+    def ready(self) -> int:
+        """Actors that have built their engines and are alive, as far as is known."""
+        return sum(place.ready for place in self._places)
+
     async def __aenter__(self) -> "Cluster":
         """Raises: ClusterError: there is no such cluster, or this machine is too small for the actors."""
         _connect(self._config)
@@ -197,7 +202,10 @@ class Cluster:
         built = asyncio.ensure_future(_result(place.actor.build.remote()))
         if not (await asyncio.wait([built], timeout=PATIENCE))[0]:
             log.warning(
-                "an actor is not at work yet: its models are loading, or no node is free that has %s", self._asked()
+                "%d of %d actors are at work: the models of another one are loading, or no node is free that has %s",
+                self.ready,
+                self._config.actors,
+                _asked(self._config),
             )
         if (mistake := await built) is not None:
             raise mistake
@@ -207,9 +215,6 @@ class Cluster:
             for report in await place.actor.reports.remote():
                 if report.task in place.tasks:
                     place.tasks[report.task].put_nowait(report)
-
-    def _asked(self) -> str:
-        return _asked(self._config)
 
     def _lose(self, place: _Place, why: WorkerLost) -> None:
         """Its tasks are to be begun elsewhere; should it still be there, it shall do no more."""
