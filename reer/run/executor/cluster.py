@@ -255,8 +255,7 @@ def _connect(config: ExecutorConfig) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         if config.address is None:
-            alone = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": STORE_BYTES}
-            ray.init("local", **alone, **quiet)
+            ray.init("local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
             _refuse_too_much(config, ray.cluster_resources())
         else:
             ray.init(config.address, **quiet)
