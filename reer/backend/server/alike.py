@@ -7,12 +7,11 @@ name, is refused. Of servers that score, `asked.py` compares the numbers themsel
 from dataclasses import replace
 
 from reer.backend.server.abilities import Abilities, abilities_of
-from reer.backend.server.calls.patience import Unanswered
 from reer.backend.server.connection import Connection
 from reer.backend.server.dialects import UNREADABLE
 from reer.backend.server.told import address_of, apart, name_of, say
 from reer.config import OpenAIBackendConfig
-from reer.errors import ModelError
+from reer.errors import ModelError, Unanswered
 
 RETRIES = 3
 """Of a first request that fails: an address may be mistyped, and nobody wants to wait for that."""

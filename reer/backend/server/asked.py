@@ -14,13 +14,12 @@ from typing import Any, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from reer.backend.server.alike import LISTING, RETRIES
-from reer.backend.server.calls.patience import Unanswered
 from reer.backend.server.connection import Connection
 from reer.backend.server.dialects import UNREADABLE, VLLM, Dialect, NoNumber, SGLang
 from reer.backend.server.told import apart, say, told
 from reer.backend.server.trial import PROBE, TEXT, TOLERANCE, disagreement, try_long
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError, ModelError
+from reer.errors import BackendError, ModelError, Unanswered
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -13,13 +13,12 @@ from typing import Any, TypeGuard
 from reer.backend.server import alike
 from reer.backend.server.abilities import CONTINUE, is_about_json
 from reer.backend.server.calls.complaints import is_filtered
-from reer.backend.server.calls.patience import Unanswered
 from reer.backend.server.calls.servers import Server
 from reer.backend.server.connection import Connection
 from reer.backend.server.replies import Said, read, sample_of
 from reer.backend.server.told import TOLD, client_arguments, told, words_of
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError
+from reer.errors import BackendError, Unanswered
 from reer.text import language_of, seed_of
 from reer.types import Failed, GenerateRequest, Response, Usage
 
@@ -113,7 +112,7 @@ class OpenAIGenerator:
             kind = NoJSONMode if request.schema and _about_json_mode(error) else BackendError
             raise kind(f"{self.model}: {words}") from error
         except Unanswered as error:
-            raise Unanswered(f"{self.model}: {error}") from error
+            raise Unanswered(f"{self.model}: {error}", alone=error.alone) from error
         except OpenAIError as error:
             raise BackendError(f"{self.model}: {told(error, self._config)}") from error
         found = read(reply, self._config, seconds)[: len(seeds)]

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 from reer.backend.models import load_tokenizer
 from reer.backend.server import asked
-from reer.backend.server.calls.patience import Unanswered
 from reer.backend.server.calls.servers import Server
 from reer.backend.server.connection import Connection
 from reer.backend.server.dialects import UNREADABLE, NoNumber
 from reer.backend.server.told import told, urls_of
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import ModelConfig, OpenAIBackendConfig
-from reer.errors import BackendError, ModelError
+from reer.errors import BackendError, ModelError, Unanswered
 from reer.types import Scored, ScoreRequest, Usage, score_of
 
 MISSING = "the reply lacks log-probabilities of the given text"
@@ -78,7 +77,7 @@ class ServerScorer:
             )
         try:
             found = await self._asked(ids, start)
-        except Unanswered as error:
+        except (Unanswered, Odd) as error:
             self._connection.patience.came_back(str(error))
             raise
         self._connection.patience.came_back(None)
@@ -93,9 +92,13 @@ class ServerScorer:
                 reply, seconds = await self._connection.exactly(dialect.scoring(self.model, ids, start), dialect.url)
                 return dialect.logprobs(reply, ids, start), seconds
             except Unanswered as error:
-                raise Unanswered(f"{self.model}: {error}") from error
+                raise Unanswered(f"{self.model}: {error}", alone=error.alone) from error
             except OpenAIError as error:
                 raise BackendError(f"{self.model}: {told(error, self._config)}") from error
             except UNREADABLE as error:
                 fault = f"{self.model}: {error if isinstance(error, NoNumber) else MISSING}"
-        raise Unanswered(fault)
+        raise Odd(fault)
+
+
+class Odd(BackendError):
+    """A reply that holds no number for each token, again and again: it may be the text."""

@@ -16,7 +16,7 @@ from reer.backend.server.calls.complaints import GOES_ON, is_hopeless, named_wai
 from reer.backend.server.calls.servers import Server, Servers
 from reer.backend.server.told import name_of, say, told
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError, ModelError
+from reer.errors import ModelError, Unanswered
 
 T = TypeVar("T")
 
@@ -28,10 +28,6 @@ WORTH_TELLING = 10.0
 """Seconds of a wait that the user is told of."""
 
 
-class Unanswered(BackendError):
-    """A request that a server might have answered, and none did, however often it was asked."""
-
-
 class Patience:
     """With the servers of a config: every request goes through `ask`."""
 
@@ -40,6 +36,7 @@ class Patience:
         self._servers = servers
         self._told_until = 0.0
         self._failed = 0
+        self._answered = float("-inf")
 
     async def ask(self, send: Callable[[Server], Awaitable[T]]) -> T:
         """What `send` returns, at the first attempt that does not fail.
@@ -53,14 +50,16 @@ class Patience:
         """
         from openai import OpenAIError
 
-        failures, slow, waited = 0, 0, 0.0
+        failures, slow, waited, begun = 0, 0, 0.0, time.monotonic()
         tried: list[Server] = []
         while True:
             try:
                 async with self._servers.one(tried) as server:
                     tried.append(server)
                     async with asyncio.timeout(self._config.timeout):
-                        return await send(server)
+                        reply = await send(server)
+                self._answered = time.monotonic()
+                return reply
             except (OpenAIError, TimeoutError) as error:
                 self._refuse_hopeless(error)
                 if not passes(error):
@@ -72,7 +71,7 @@ class Patience:
                 named, limited = named_wait(error), getattr(error, "status_code", None) == 429
                 failures += not (named and limited)  # a limit that says when it ends is no failure
                 if failures > self._config.max_retries or slow >= SLOW:
-                    raise self._given_up(error) from error
+                    raise self._given_up(error, begun) from error
                 waited += named or 0.0
                 pause = self._named(error, named, waited) if named else _back_off(failures)
             await asyncio.sleep(pause)
@@ -97,10 +96,10 @@ class Patience:
             name = self._config.model_name
             raise ModelError(f"{name} cannot be asked: {told(error, self._config)}; {GOES_ON}") from error
 
-    def _given_up(self, error: Exception) -> Unanswered:
-        if isinstance(error, TimeoutError):
-            return Unanswered(f"no whole reply in {self._config.timeout:g} s")
-        return Unanswered(told(error, self._config))
+    def _given_up(self, error: Exception, begun: float) -> Unanswered:
+        late = f"no whole reply in {self._config.timeout:g} s"
+        words = late if isinstance(error, TimeoutError) else told(error, self._config)
+        return Unanswered(words, alone=self._answered > begun)
 
     def _named(self, error: Exception, pause: float, waited: float) -> float:
         """The wait that the server names, told to the user once where many requests meet it."""
