@@ -1,5 +1,5 @@
 """A process that runs stages in copies of itself which kill themselves (SIGKILL) at a chosen write, and note every
-call of a model. Started as a program of its own: it has the stages loaded and no threads, so a copy costs milliseconds."""
+call of a model. A program of its own: it has the stages loaded and no threads, so a copy costs milliseconds."""
 
 import hashlib
 import json

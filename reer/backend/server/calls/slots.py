@@ -1,13 +1,14 @@
 """How many requests a server has at once: as many as allowed until it shows that they are too many.
 
-Halved where it says that it is busy or does not end a reply in time, then one more for every round of answers: the
+Fewer where it says that it is busy or does not end a reply in time, then one more for every round of answers: the
 additive increase and multiplicative decrease by which TCP shares a line. Knows numbers and times; sends nothing.
 """
 
 import time
 
-FEWER = 0.5
-"""What is left of the limit after a sign that it is too high."""
+FEWER, COOL = 0.7, 1.0
+"""What is left of the limit after a sign that it is too high, and seconds after which another one counts: a burst of
+refusals that come back at once says one thing."""
 
 
 class Slots:
@@ -31,5 +32,5 @@ class Slots:
     def pressed(self, begun: float) -> None:
         """A request that was begun then (`time.monotonic`) met a busy server. Those that were in flight at a cut tell
         of the limit before it, and do not count again."""
-        if begun > self._cut:
+        if begun > self._cut + COOL:
             self.limit, self._cut = max(1.0, self.limit * FEWER), time.monotonic()
