@@ -42,6 +42,11 @@ def retry_at(seconds):
     return fault
 
 
+def repeating_the_key(handler, reply):
+    said = json.dumps({"error": {"message": f"who is {handler.headers['Authorization']}?"}})
+    handler.send(500, JSON, said.encode())
+
+
 def reset_before(handler, reply):
     handler.reset()
 
@@ -91,6 +96,7 @@ PASSING = {
     "429 alone": error(429),
     "429 above 120 s": error(429, **{"Retry-After": "121"}),
     "500": error(500),
+    "500 that repeats the key": repeating_the_key,
     "502": error(502),
     "503": error(503),
     "reset before the body": reset_before,

@@ -102,11 +102,11 @@ def test_faults_that_pass_leave_no_trace(synthesize, patient, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PASSING)
 def test_each_fault_that_passes_leaves_the_same_bytes(synthesize, patient, tmp_path, name):
-    """Each first attempt of half the requests, or of one in ten where each takes its deadline."""
+    """Each first attempt of half the requests, or of one in five where each takes its deadline."""
     with running() as server:
         synthesize(server, "clean", "data.limit=4")
         server.anew()
-        server.fault = first_attempts([name], 0.1 if name == "dripping" else 0.5)
+        server.fault = first_attempts([name], 0.2 if name == "dripping" else 0.5)
         code, summary, said = synthesize(server, "run", "data.limit=4")
     assert (code, all_end(summary, 4)["done"]) == (launch.DONE, 4)
     assert server.done[name] >= 3
@@ -143,7 +143,7 @@ def test_texts_that_are_none_cost_a_draw_and_no_pair(synthesize, patient, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*ODD, *OF_TEXTS, *OF_SCORES])
+@pytest.mark.parametrize("name", [*ODD, *OF_TEXTS.keys() - {"unclosed tags"}, *OF_SCORES])
 def test_a_fault_that_never_passes_costs_its_pair_with_a_reason_and_no_other(
     synthesize, patient, tmp_path, tiny_model, name
 ):
