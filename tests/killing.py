@@ -77,7 +77,7 @@ def work(job, config):
 
 
 def prepare(kill):
-    """Count what is written and asked, and die at the write `kill`: after it, or before it where it is negative (of a
+    """Count what is added and asked, and die at the write `kill`: after it, or before it where it is negative (of a
     file of rows in the middle of the line)."""
     from eval.store import Rows
     from reer.backend.fake import FakeGenerator, FakeScorer
@@ -90,11 +90,13 @@ def prepare(kill):
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def counted(owner, name, torn=None):
+    def counted(owner, name, torn=None, adds=lambda self, *_: True):
         original = getattr(owner, name)
 
         def write(self, *arguments):
             nonlocal count
+            if not adds(self, *arguments):
+                return original(self, *arguments)
             count += 1
             os.write(writes, b".")
             if count == -(kill or 0):
@@ -121,8 +123,9 @@ def prepare(kill):
 
         setattr(owner, name, call)
 
-    counted(Ledger, "_write")
-    counted(Ledger, "begin")
+    counted(Ledger, "begin", adds=lambda ledger, example: ledger.standing(example)[0] == "new")
+    counted(Ledger, "commit")
+    counted(Ledger, "finish")
     counted(Rows, "append", half_a_line)
     noted(FakeGenerator, "generate")
     noted(FakeScorer, "score")

@@ -87,7 +87,8 @@ IN_FLIGHT = 4 * 9
 
 def chain(sweep, most=10_000):
     """Every process dies at its first write, by turns behind it and before its second: each gets one write further."""
-    while sweep.kills < most and sweep.killed(1 if sweep.kills % 2 else -2):
+    limit = min(most, sweep.writes * 2)
+    while sweep.kills < limit and sweep.killed(1 if sweep.kills % 2 else -2):
         pass
     sweep.ends()
     return sweep.told()
@@ -95,7 +96,9 @@ def chain(sweep, most=10_000):
 
 def test_synthesis_killed_again_and_again(stages, tmp_path):
     small = ("data.limit=2", "executor.concurrency=2", "run_dir=run")
-    assert chain(Sweep(stages, "synthesize", small, tmp_path, trajectories), most=8)["kills"] == 8
+    sweep = Sweep(stages, "synthesize", small, tmp_path, trajectories)
+    assert chain(sweep, most=8)["kills"] == 8
+    assert len(sweep.recorded) >= 4, "each of them got one write further"
 
 
 @pytest.mark.slow
