@@ -15,7 +15,7 @@ from reer.backend.server.calls.complaints import has_no_money
 from reer.backend.server.chat import OpenAIGenerator
 from reer.backend.server.told import TOLD, scrubbed
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError, ModelError
+from reer.errors import BackendError, ModelError, Unanswered
 
 
 @pytest.fixture
@@ -101,6 +101,26 @@ def test_pauses_are_spread_over_all_the_time_up_to_their_bound():
     waits = [patience._back_off(5) for _ in range(2000)]
     assert np.quantile(waits, (0.1, 0.5, 0.9)) == pytest.approx((0.8, 4, 7.2), abs=0.5)
     assert max(patience._back_off(99) for _ in range(2000)) <= patience.LONGEST_BACK_OFF
+
+
+def test_a_request_that_fails_while_others_are_answered_is_told_from_one_that_nobody_answers(server, waits):
+    async def both(generator):
+        asked = (generator.generate([asking(seed)]) for seed in (1, 2))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    for bad, alone in (({1}, True), ({1, 2}, False)):
+        server.instead = lambda body, bad=bad: told(500, "out of memory") if body["seed"] in bad else None
+        error, _ = asyncio.run(both(generator_of(server, max_retries=3)))
+        assert isinstance(error, Unanswered)
+        assert error.alone is alone
+
+
+def test_a_reply_that_is_late_is_asked_for_twice_more(server, waits):
+    server.drip = threading.Event()
+    with pytest.raises(BackendError, match=r"no whole reply in 0.1 s"):
+        draw(generator_of(server, timeout=0.1, max_retries=10), 1)
+    server.drip.set()
+    assert len(server.asked) == patience.SLOW
 
 
 def test_a_failure_that_names_its_time_is_a_failure(server, waits):
