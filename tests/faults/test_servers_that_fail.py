@@ -188,7 +188,8 @@ def test_a_server_that_is_away_for_five_seconds_is_waited_for(synthesize, tmp_pa
         server.latency = 0.05
 
         def away():
-            time.sleep(1.5)
+            while not server.began:
+                time.sleep(0.01)
             server.shutdown()
             server.socket.close()
             serve(5)
