@@ -12,6 +12,7 @@ ReerError
 ├── ExampleError         this one example cannot be worked on: it is quarantined, the rest goes on
 │   └── LayoutError      its texts cannot be laid out as token ids
 └── BackendError         a request to a model failed: a state of that request, never a value
+    ├── Unanswered       a server did not answer it, which another day may be otherwise
     └── WorkerLost       whoever worked on it, elsewhere, is gone: it is begun again from what is recorded
 """
 
@@ -62,6 +63,15 @@ class LayoutError(ExampleError):
 
 class BackendError(ReerError):
     """A request to a model failed (after its retries)."""
+
+
+class Unanswered(BackendError):
+    """A server did not answer a request, however often it was asked, which another day may be otherwise."""
+
+    def __init__(self, message: str, *, alone: bool = False) -> None:
+        """`alone`: others were answered meanwhile, so it may be the request that the server cannot stand."""
+        super().__init__(message)
+        self.alone = alone
 
 
 class WorkerLost(BackendError):

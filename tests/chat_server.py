@@ -65,12 +65,13 @@ class ChatServer(ThreadingHTTPServer):
     request_queue_size = 64
     daemon_threads = True
 
-    def __init__(self, kind="plain"):
+    def __init__(self, kind="plain", port=0):
         self.kind, self.asked, self.times = kind, [], []
         self.instead = lambda body: None
         self.drip = None
         self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), Handler)
+        self.listed = None  # the reply to GET /v1/models
+        super().__init__(("127.0.0.1", port), Handler)
 
     def handle_error(self, request, client_address):
         """Whoever asked has gone."""
@@ -145,6 +146,17 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
         else:
             self._drip(data)
+
+    def do_GET(self):
+        if self.server.listed is None:
+            self.send_error(404)
+            return
+        data = json.dumps(self.server.listed).encode()
+        self.send_response(200)
+        for name, value in (JSON | {"Content-Length": str(len(data))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
 
     def _drip(self, data):
         for n in range(len(data)):

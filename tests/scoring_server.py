@@ -30,11 +30,15 @@ class Server(ThreadingHTTPServer):
         self.edit = lambda choice: choice  # the finished reply to a request for scores
         self.instead = lambda ids: None  # a reply of another kind
         self.before = lambda: None
+        self.drip = None
         self.listed = None  # the reply to GET /v1/models
         self.asked, self.keys, self.times = [], set(), []
         self.running = self.most = 0
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), Handler)
+
+    def handle_error(self, request, client_address):
+        """Whoever asked has gone."""
 
     @property
     def url(self):
@@ -121,7 +125,11 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in (headers | {"Content-Length": str(len(text.encode()))}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        data, drip = text.encode(), self.server.drip
+        for n in range(0, len(data), len(data) if drip is None else 1):
+            self.wfile.write(data if drip is None else data[n : n + 1])
+            if drip is not None:
+                drip.wait(0.05)
 
     def log_message(self, *args):
         pass

@@ -53,16 +53,22 @@ class OpenAIBackendConfig(BackendConfig):
     kind: str = "openai"
     model_name: str = "???"
     """The name the server knows the model by."""
-    base_url: str | None = None
-    """null: api.openai.com, or the environment's OPENAI_BASE_URL."""
+    base_url: Any = None
+    """null: api.openai.com, or the environment's OPENAI_BASE_URL. Several, as [http://a/v1, http://b/v1], have to
+    serve the same model: they share the work, and those that are down are tried again after a while."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; the key itself never stands in a config."""
     concurrency: int = 16
-    """Requests in flight."""
+    """Requests in flight at most, at each server; fewer for a while where it says that it is busy, or is too slow."""
+    connect_timeout: float = 10.0
+    """Seconds to reach a server."""
     timeout: float = 600.0
     """Seconds for one request, to the last byte of its reply."""
-    max_retries: int = 5
-    """Of 429, 5xx and connection failures, with exponential back-off where the server names no time."""
+    max_retries: int = 10
+    """Of 429, 5xx and connection failures, with exponential back-off where the server names no time. A reply that does
+    not end in time is asked for twice more at most."""
+    max_failures: int = 20
+    """Requests in a row that may fail, with all their retries, before the run ends: the same command goes on."""
     max_wait: float = 3600.0
     """Seconds that a request waits in all because a server says so (Retry-After); one that wants more ends the run,
     and the same command goes on."""

@@ -27,8 +27,7 @@ _AT_LEAST_ONE = {
     "limit", "first_samples", "first_rounds", "candidates", "sweeps", "attempts", "ngram", "max_tokens",
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
     "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
-    "tokens_per_example", "max_calls", "screen", "audit", "multi_start", "max_words",
-    "actors",
+    "tokens_per_example", "max_calls", "max_failures", "screen", "audit", "multi_start", "max_words", "actors",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 _NOT_NEGATIVE = {

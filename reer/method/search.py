@@ -9,7 +9,7 @@ Knows scores and proposals through their protocols; knows nothing of models, fil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from reer.config import SearchConfig
-from reer.errors import BackendError, ExampleError
+from reer.errors import BackendError, ExampleError, Unanswered
 from reer.layout import Layout
 from reer.method import policy, segment
 from reer.method.propose import Proposal, Proposer
@@ -83,6 +83,8 @@ class Search:
 
     async def _baseline(self, example: Example) -> Baseline:
         [scored] = await self._score(example, [None])
+        if isinstance(scored, Unanswered):
+            raise scored
         if isinstance(scored, BackendError):
             raise ExampleError(f"its answer cannot be scored: {scored}")
         score = scored.score
@@ -220,8 +222,16 @@ class Search:
         return candidates, sum(scored, ranked.usage), ranked.whole
 
     async def _score(self, example: Example, thinkings: Sequence[str | None]) -> list[Scored | BackendError]:
-        """Each request fails or succeeds on its own."""
-        return await Measure(self.scorer, self.layout, self.settings).scores(example, thinkings)
+        """Each request fails or succeeds on its own.
+
+        Raises:
+            Unanswered: one was, and so was every other: what is decided without it would be decided otherwise.
+        """
+        results = await Measure(self.scorer, self.layout, self.settings).scores(example, thinkings)
+        for result in results:
+            if isinstance(result, Unanswered) and not result.alone:
+                raise result
+        return results
 
 
 def _none_usable(drawn: Sequence[Candidate]) -> ExampleError | BackendError:

@@ -43,7 +43,8 @@ FREE_GROUPS = ("dry_run", "run_dir", "name", "executor", "tracking", "filter", "
 """What an old run folder may be continued with other values of, groups whole. They change no stored event; `filter`
 only decides what is exported of them, and is applied anew each time."""
 FREE_KEYS = (
-    "concurrency", "base_url", "timeout", "max_retries", "max_wait", "resample", "api_key_env", "batch_size",
+    "concurrency", "base_url", "connect_timeout", "timeout", "max_retries", "max_failures", "max_wait",
+    "resample", "api_key_env", "batch_size",
     "latency", "device", "row_tokens", "token_budget", "kept_tokens", "score_cache",
     "training_data",
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""A full disk, as one sentence: whoever writes says so in other words (errno, safetensors, torch, SQLite)."""
+"""A disk that is full, fails, or may not be written, as one sentence: whoever writes says so in other words (errno,
+safetensors, torch, SQLite)."""
 
 import errno
 import shutil
@@ -6,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reer.errors import DiskFullError
+from reer.errors import DiskFullError, RunDirError
 
 _NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FAILING = {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV}
+"""A disk that does not answer, was made read-only, or is gone."""
 _WORDS = (
     "no space left on device", "disk quota exceeded", "file too large",  # safetensors, and whoever wraps an OSError
     "database or disk is full",  # SQLite
@@ -22,10 +25,14 @@ def room_on(folder: Path) -> Iterator[None]:
 
     Raises:
         DiskFullError: there was no room for it, naming the file and what is free.
+        RunDirError: the disk fails, or may not be written.
     """
     try:
         yield
-    except Exception as error:  # tokenizers raises just that; what is no full disk goes on as it is
+    except Exception as error:  # tokenizers raises just that; what is no fault of the disk goes on as it is
+        if isinstance(error, OSError) and error.errno in _FAILING:
+            name = _named(error) or _unnamed(error, folder)
+            raise RunDirError(f"{name} cannot be written: {error.strerror}; what was whole before still is") from error
         if isinstance(error, DiskFullError) or not is_full(error):
             raise
         raise DiskFullError(sentence(error, folder)) from error

@@ -5,6 +5,7 @@ import logging
 from dataclasses import replace
 
 import pytest
+from searching import EXAMPLE, LAYOUT, SETTINGS, Script, Table, prompts, run
 
 from reer.backend.fake import FakeTokenizer
 from reer.config import FakeBackendConfig, SearchConfig, SynthesizeConfig
@@ -14,7 +15,6 @@ from reer.method.propose import Proposer
 from reer.method.screen import Measure, Screen, check, missed
 from reer.method.search import Search
 from reer.types import Candidate, Step, Usage
-from tests.method.test_search import EXAMPLE, LAYOUT, SETTINGS, Script, Table, prompts, run
 
 FIRST = "One plan here now. Two plain words."
 WORDS = ["One good plan here.", "One good good plan.", "One bad plan.", "One good good good plan."]

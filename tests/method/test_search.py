@@ -4,66 +4,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from searching import EXAMPLE, SETTINGS, Script, Table, run, searching
 
-from reer.backend.fake import FakeTokenizer
-from reer.config import LeakConfig, ObjectiveConfig, SamplingConfig, SearchConfig, SegmentConfig
-from reer.errors import BackendError, ExampleError
-from reer.layout import Layout
-from reer.method.prompts import Prompt, PromptSet
-from reer.method.propose import Proposer
-from reer.method.search import Search
+from reer.config import LeakConfig, ObjectiveConfig, SearchConfig, SegmentConfig
+from reer.errors import BackendError, ExampleError, Unanswered
 from reer.method.state import State
-from reer.types import Baseline, Example, Failed, First, Response, Score, Scored, Step, Usage
-
-EXAMPLE = Example(id="e", query="Write.", answer="Rain fell on the tin roof all night.")
-LAYOUT = Layout("think", FakeTokenizer())
-SETTINGS = SearchConfig(
-    first_samples=2,
-    candidates=2,
-    max_steps=9,
-    segment=SegmentConfig(min_tokens=5, max_tokens=20),
-    leak=LeakConfig(longest_run=4),
-    first=SamplingConfig(max_tokens=500),
-    rewrite=SamplingConfig(max_tokens=50),
-)
-
-
-class Script:
-    """Replies by prompt: whole trajectories first, then per segment."""
-
-    def __init__(self, first, rewrites):
-        self.first, self.rewrites, self.requests = first, rewrites, []
-
-    async def generate(self, requests):
-        self.requests += requests
-        return [[Response(text=t, finish_reason="stop") for t in self._texts(r)] for r in requests]
-
-    def _texts(self, request):
-        prompt = request.messages[0].content
-        if prompt.startswith("initial"):
-            return self.first
-        return next(texts for segment, texts in self.rewrites.items() if f"[{segment}]" in prompt)
-
-
-class Table:
-    """NLL by the number of good words in the thinking: 3 nats without thinking, 0.5 less for each."""
-
-    tokenizer = FakeTokenizer()
-    max_length = 10_000
-
-    def __init__(self):
-        self.calls = 0
-
-    async def score(self, requests):
-        self.calls += len(requests)
-        return [self._score(request) for request in requests]
-
-    def _score(self, request):
-        before = bytes(i for i in request.ids[: request.start] if i < 256).decode()
-        if "explode" in before:
-            raise BackendError("no finite log-probability")
-        nll = 3.0 - 0.5 * before.count("good") + 0.5 * before.count("bad")
-        return Scored(Score(nll, request.end - request.start), Usage(calls=1, scored_tokens=request.end))
+from reer.types import Baseline, Example, Failed, First, Score, Scored, Step, Usage
 
 
 class Disagreeing(Table):
@@ -78,25 +24,6 @@ class Disagreeing(Table):
         found = super()._score(request)
         score = Score(6.0 - found.score.nll, found.score.tokens, found.score.nll / 2)
         return Scored(score, found.usage)
-
-
-def prompts(language):
-    return PromptSet(
-        Prompt("initial {query} {answer}", (), None),
-        Prompt("rewrite {query} {answer} {before} [{segment}] {after}", (), None),
-        "",
-    )
-
-
-def searching(script, settings=SETTINGS, scorer=None):
-    return Search(Proposer(script, prompts, LAYOUT, settings, seed=1), scorer or Table(), LAYOUT, settings)
-
-
-def run(search, recorded=()):
-    async def collect():
-        return [event async for event in search.run(EXAMPLE, recorded)]
-
-    return asyncio.run(collect())
 
 
 SCRIPT = {
@@ -173,6 +100,35 @@ def test_a_failed_score_is_a_reason_not_a_number():
     assert step.candidates[0].nll is None
     assert step.candidates[0].rejected == "not_scored: no finite log-probability"
     assert step.kept == 1
+
+
+class Away(Table):
+    """A server that does not answer where a text holds `explode`, or at all."""
+
+    def __init__(self, alone, word="explode"):
+        super().__init__()
+        self.alone, self.word = alone, word
+
+    def _score(self, request):
+        if self.word in bytes(i for i in request.ids[: request.start] if i < 256).decode():
+            raise Unanswered("gone", alone=self.alone)
+        return super()._score(request)
+
+
+def test_a_step_is_not_decided_without_a_candidate_that_nobody_could_score():
+    """The next run scores it; where the server answered others meanwhile, it is this text that it cannot stand."""
+    script = Script(["One plan here."] * 2, {"One plan here.": ["explode good good", "One good plan."]})
+    with pytest.raises(Unanswered):
+        run(searching(script, scorer=Away(alone=False)))
+    step = run(searching(script, scorer=Away(alone=True)))[2]
+    assert [one.rejected for one in step.candidates] == ["not_scored: gone", None]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_pair_whose_answer_nobody_could_score_is_not_given_up(alone):
+    script = Script(["One plan here."] * 2, {})
+    with pytest.raises(Unanswered):
+        run(searching(script, scorer=Away(alone, word="Write.")))
 
 
 CLIPPED = SearchConfig(**(vars(SETTINGS) | {"objective": ObjectiveConfig(clip=2.0, skip_opening=True)}))

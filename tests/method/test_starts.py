@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from searching import SETTINGS, Script, run, searching
 
 from reer.method.policy import several
 from reer.method.state import Starts, final
 from reer.run.ledger import _fields, decode
 from reer.types import Baseline, Candidate, First, Start, Step, Usage
-from tests.method.test_search import SETTINGS, Script, run, searching
 
 FIRST = [
     "One bad plan here. Two plain words.",

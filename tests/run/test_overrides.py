@@ -31,7 +31,7 @@ def value_of(*arguments: str, key: str = "data.path") -> object:
 
 
 @pytest.mark.parametrize("text", AS_TYPED)
-@pytest.mark.parametrize("key", ["data.path", "evaluate.label", "judge.judges.gpt.backend.base_url"])
+@pytest.mark.parametrize("key", ["data.path", "evaluate.label", "judge.judges.gpt.backend.api_key_env"])
 def test_a_text_key_gets_the_text_that_was_typed(key: str, text: str) -> None:
     assert value_of(f"{key}={text}", key=key) == text
     assert value_of(f"++{key}={text}", key=f"++{key}") == text

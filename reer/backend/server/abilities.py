@@ -10,8 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.server.patience import say
-from reer.backend.server.told import address_of, words_of
+from reer.backend.server.told import address_of, say, words_of
 from reer.config import OpenAIBackendConfig
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ class Abilities:
     """A turn that was begun; None: not tried yet."""
     several: bool = False
     """Samples in one request."""
+    root: str | None = None
+    """What is served under the name, where the server tells."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Parameters that the server refuses, and its words."""
     taken: set[str] = field(default_factory=set)
@@ -72,12 +73,23 @@ class Abilities:
         self.left_out |= refused
 
     @property
-    def sentence(self) -> str:
+    def manner(self) -> str:
+        """How it is asked."""
         begun = "continues a begun turn" if self.continues else "continues no begun turn, asked by instruction"
         samples = "several samples in one request" if self.several else "one sample in a request"
         missing = [name for name in self.left_out if name not in CONTINUE]
         without = f", no {', '.join(missing)}" if missing else ""
-        return f"{self.name}: {begun}, {samples}{without}"
+        return f"{begun}, {samples}{without}"
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.name}: {self.manner}"
+
+    def take(self, other: "Abilities") -> None:
+        """What was found out of one of the servers."""
+        self.continues, self.several, self.root = other.continues, other.several, other.root
+        self.left_out |= other.left_out
+        self.taken |= other.taken
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -95,7 +107,8 @@ class Abilities:
 
 
 def abilities_of(config: OpenAIBackendConfig) -> Abilities:
-    """Those of the server and model that a config names: what one role learns, all know."""
+    """Those of the server (or servers, which are alike) and model that a config names: what one role learns, all
+    know."""
     return _known(address_of(config), config.model_name)
 
 

@@ -8,15 +8,17 @@ beginning is asked for in words, and the reply is cut and taken apart here. Scor
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
+from reer.backend.server import alike
 from reer.backend.server.abilities import CONTINUE, is_about_json
+from reer.backend.server.calls.complaints import is_filtered
+from reer.backend.server.calls.servers import Server
 from reer.backend.server.connection import Connection
-from reer.backend.server.patience import is_filtered
 from reer.backend.server.replies import Said, read, sample_of
 from reer.backend.server.told import TOLD, client_arguments, told, words_of
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError
+from reer.errors import BackendError, Unanswered
 from reer.text import language_of, seed_of
 from reer.types import Failed, GenerateRequest, Response, Usage
 
@@ -40,7 +42,7 @@ class OpenAIGenerator:
         """Raises: ConfigError: a public server and no key for it."""
         self.model = config.model_name
         self._config = config
-        self._connection = Connection(config)
+        self._connection = Connection(config, check=self._check)
         self._abilities = self._connection.abilities
         self._learning = asyncio.Lock()
 
@@ -48,27 +50,45 @@ class OpenAIGenerator:
         """Find out what the server can do, if nobody has yet, and say it in one line.
 
         Raises:
-            ModelError: it cannot be asked at all.
+            ModelError: it cannot be asked at all, or several servers are not alike.
         """
         async with self._learning:
             if self._abilities.continues is None:
-                async with Connection(self._config) as connection:  # of its own: it may run in another event loop
-                    await connection.find_out()
+                down = await alike.find_out(self._config)
+                for server in self._connection.servers.all:
+                    server.down = server.name in down
+
+    async def _check(self, server: Server) -> None:
+        await alike.look_again(server.config, self._abilities)
 
     async def generate(self, requests: Sequence[GenerateRequest]) -> list[list[Draw]]:
         """See `types.Generator`."""
-        if any(request.prefill or request.stop or len(request.seeds) > 1 for request in requests):
+        shared = len(self._connection.servers.all) > 1
+        if shared or any(request.prefill or request.stop or len(request.seeds) > 1 for request in requests):
             await self.prepare()
         return await asyncio.gather(*(self._draws(request) for request in requests))
 
     async def _draws(self, request: GenerateRequest) -> list[Draw]:
-        """One draw per seed; one that failed is drawn again, unless it was a refusal."""
+        """`_drawn`, and what it means for the run. Raises: ModelError: it is one failure too many."""
+        try:
+            draws = await self._drawn(request)
+        except Unanswered as error:
+            self._connection.patience.came_back(str(error))
+            raise
+        faults = [draw.reason for draw in draws if _is_odd(draw)]
+        self._connection.patience.came_back(faults[0] if len(faults) == len(draws) > 0 else None)
+        return draws
+
+    async def _drawn(self, request: GenerateRequest) -> list[Draw]:
+        """One draw per seed. One that failed is asked for once more as it was, for a server's fault passes, and then
+        with other seeds; not so a refusal."""
         draws = await self._ask(request, request.seeds)
         for turn in range(self._config.resample):
-            odd = [n for n, draw in enumerate(draws) if isinstance(draw, Failed) and draw.kind != "refused"]
+            odd = [n for n, draw in enumerate(draws) if _is_odd(draw)]
             if not odd:
                 break
-            again = await self._ask(request, [seed_of(request.seeds[n], "again", turn) for n in odd])
+            seeds = [request.seeds[n] for n in odd]
+            again = await self._ask(request, [seed_of(seed, "again", turn) for seed in seeds] if turn else seeds)
             for n, draw in zip(odd, again, strict=True):
                 before = draws[n]
                 draws[n] = replace(draw, faults=before.faults + draw.faults, usage=before.usage + draw.usage)
@@ -91,6 +111,8 @@ class OpenAIGenerator:
                 return [Failed(faults=(f"refused: {words}",))] * len(seeds)
             kind = NoJSONMode if request.schema and _about_json_mode(error) else BackendError
             raise kind(f"{self.model}: {words}") from error
+        except Unanswered as error:
+            raise Unanswered(f"{self.model}: {error}", alone=error.alone) from error
         except OpenAIError as error:
             raise BackendError(f"{self.model}: {told(error, self._config)}") from error
         found = read(reply, self._config, seconds)[: len(seeds)]
@@ -119,6 +141,10 @@ class OpenAIGenerator:
             extra["response_format"] = {"type": "json_schema", "json_schema": schema}
         drawn = (request.max_tokens, request.temperature, request.top_p, seeds[0])
         return self._connection.parameters(messages, *drawn) | extra
+
+
+def _is_odd(draw: Draw) -> TypeGuard[Failed]:
+    return isinstance(draw, Failed) and draw.kind != "refused"
 
 
 class Refusal(BackendError):

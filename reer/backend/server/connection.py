@@ -1,22 +1,22 @@
-"""One client of a server: sends what the server takes, waits as long as is sensible, and finds out what it can do.
+"""One client of a server, or of several that serve the same: sends what they take, and finds out what they can do.
 
 Knows requests and replies as JSON; what is asked, and what the replies mean, is up to others.
 """
 
-import asyncio
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from reer.backend.server.abilities import CONTINUE, ENGINE, LIMIT, abilities_of
-from reer.backend.server.local import past_proxies
-from reer.backend.server.patience import GOES_ON, Patience, has_no_money, is_filtered, say
+from reer.backend.server.abilities import CONTINUE, ENGINE, LIMIT, Abilities, abilities_of
+from reer.backend.server.calls.complaints import GOES_ON, has_no_money, is_filtered
+from reer.backend.server.calls.patience import Patience
+from reer.backend.server.calls.servers import Server, Servers
 from reer.backend.server.replies import Said, read
-from reer.backend.server.told import client_arguments, scrubbed, told
+from reer.backend.server.told import scrubbed, told
 from reer.config import OpenAIBackendConfig
-from reer.errors import BackendError, ModelError
+from reer.errors import ModelError
 
 if TYPE_CHECKING:
     from openai import APIStatusError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Reply = tuple[object, float]
 """What the server sent, as JSON has it (a plain text where it is none), and the seconds it took."""
 
+CHAT = "{}/chat/completions".format
 ATTEMPTS = 3
 """Of a probe whose reply is odd."""
 LENGTH = 128
@@ -34,18 +35,19 @@ COPY, BEGUN, NEXT = "Copy this line: alpha bravo charlie delta echo foxtrot", "a
 
 
 class Connection:
-    """Requests to one server, at most `concurrency` at once."""
+    """Requests to the servers of a config."""
 
-    def __init__(self, config: OpenAIBackendConfig) -> None:
-        """Raises: ConfigError: a public server and no key for it."""
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-        self.abilities = abilities_of(config)
+    def __init__(
+        self,
+        config: OpenAIBackendConfig,
+        abilities: Abilities | None = None,
+        check: Callable[[Server], Awaitable[None]] | None = None,
+    ) -> None:
+        """`check`: see `Servers`. Raises: ConfigError: a public server and no key for it."""
+        self.abilities = abilities or abilities_of(config)
+        self.servers = Servers(config, check)
+        self.patience = Patience(config, self.servers)
         self._config = config
-        direct = DefaultAsyncHttpxClient(**past_proxies(config))
-        self._client = AsyncOpenAI(**client_arguments(config) | {"max_retries": 0}, http_client=direct)
-        self._patience = Patience(config)
-        self._slots = asyncio.Semaphore(config.concurrency)
 
     async def __aenter__(self) -> "Connection":
         return self
@@ -53,7 +55,7 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        await self.servers.close()
 
     async def send(self, wanted: Mapping[str, Any]) -> Reply:
         """The reply to a request; what the server refuses of it is left out, now and from now on.
@@ -78,15 +80,15 @@ class Connection:
                 self.abilities.learn(body, refused)
                 return reply
 
-    async def exactly(self, body: Mapping[str, Any]) -> Reply:
-        """The reply to this very request. Raises: as `Patience.ask`."""
-        async with self._slots:
-            return await self._patience.ask(functools.partial(self._post, body))
+    async def exactly(self, body: Mapping[str, Any], path: Callable[[str], str] = CHAT) -> Reply:
+        """The reply to this very request, at this path of a server's address. Raises: as `Patience.ask`."""
+        return await self.patience.ask(functools.partial(self._post, body, path))
 
-    async def _post(self, body: Mapping[str, Any]) -> Reply:
+    async def _post(self, body: Mapping[str, Any], path: Callable[[str], str], server: Server) -> Reply:
         started = time.perf_counter()
+        url = path(str(server.client.base_url).rstrip("/"))
         try:
-            reply: object = await self._client.post("/chat/completions", body=dict(body), cast_to=object)
+            reply: object = await server.client.post(url, body=dict(body), cast_to=object)
         except ValueError as error:  # called JSON by the server, and none
             reply = f"{error}"
         if isinstance(reply, dict) and not reply.get("choices") and has_no_money(reply):
@@ -95,9 +97,10 @@ class Connection:
         return reply, time.perf_counter() - started
 
     async def find_out(self) -> None:
-        """What the server can do, from a few tiny requests; says it in one line.
+        """What the server can do, from a few tiny requests.
 
         Raises:
+            Unanswered: it does not answer.
             ModelError: it cannot be asked at all.
         """
         from openai import APIStatusError, OpenAIError
@@ -105,13 +108,10 @@ class Connection:
         try:
             self.abilities.several = await self._takes_n()
             self.abilities.continues = await self._continues()
-        except APIStatusError as error:
-            if error.status_code >= 500:
+        except OpenAIError as error:
+            if not isinstance(error, APIStatusError) or error.status_code >= 500:
                 raise ModelError(f"{self.abilities.name} cannot be asked: {told(error, self._config)}") from error
             self.abilities.continues = False  # what is wrong with a request so small, the real ones will tell
-        except (OpenAIError, BackendError) as error:
-            raise ModelError(f"{self.abilities.name} cannot be asked: {told(error, self._config)}") from error
-        say(self.abilities.sentence)
 
     async def _takes_n(self) -> bool:
         """Whether a request for two samples gets two. Where both begin with the same seed they are one: no use."""

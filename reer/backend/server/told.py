@@ -2,8 +2,12 @@
 
 import os
 import re
+import sys
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
+
+from tqdm import tqdm
 
 from reer.config import OpenAIBackendConfig
 from reer.errors import ConfigError
@@ -18,27 +22,56 @@ LONG = 8
 _SAID = ("error", "errors", "detail", "code", "type", "status", "param", "loc", "message", "msg")
 
 
-def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
-    """Where the server is and how patient to be with it.
+def urls_of(config: OpenAIBackendConfig) -> list[str | None]:
+    """Its addresses, at least one; None: that of the environment, or the public one.
 
     Raises:
-        ConfigError: a public server and no key for it.
+        ConfigError: one is no address, or stands there twice.
     """
+    found = config.base_url if isinstance(config.base_url, list | tuple) else [config.base_url or None]
+    if not found or len(set(map(str, found))) < len(found):
+        raise ConfigError(f"base_url={config.base_url}: every server is named once, and there has to be one")
+    for url in found:
+        if not (url is None and len(found) == 1) and urlsplit(str(url)).scheme not in ("http", "https"):
+            raise ConfigError(f"base_url={url}: an address begins with http:// or https://")
+    return list(found)
+
+
+def apart(config: OpenAIBackendConfig) -> list[OpenAIBackendConfig]:
+    """One config for each address."""
+    return [replace(config, base_url=url) for url in urls_of(config)]
+
+
+def client_arguments(config: OpenAIBackendConfig) -> dict[str, Any]:
+    """What the openai client is told of a config with one address. How often to ask and how long to wait for a whole
+    reply is not its business.
+
+    Raises:
+        ConfigError: a public server and no key for it, or what is no address.
+    """
+    from openai import Timeout
+
+    [url, *_] = urls_of(config)
     key = os.environ.get(config.api_key_env)
-    if not key and not config.base_url and not os.environ.get("OPENAI_BASE_URL"):
+    if not key and not url and not os.environ.get("OPENAI_BASE_URL"):
         raise ConfigError(f"backend=openai needs a key in the environment variable {config.api_key_env}")
-    return {
-        "base_url": config.base_url,
-        "api_key": key or "none",
-        "timeout": config.timeout,
-        "max_retries": config.max_retries,
-    }
+    timeout = Timeout(None, connect=config.connect_timeout)
+    return {"base_url": url, "api_key": key or "none", "timeout": timeout, "max_retries": 0}
 
 
 def address_of(config: OpenAIBackendConfig) -> str:
-    """The server's address, without a name or password in it."""
-    parts = urlsplit(config.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC)
+    """The server's address, without a name or password in it; of several servers each."""
+    return ", ".join(_plain(url or os.environ.get("OPENAI_BASE_URL") or PUBLIC) for url in urls_of(config))
+
+
+def _plain(url: str) -> str:
+    parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def say(message: str) -> None:
+    """A line above the progress bars, where there are any."""
+    tqdm.write(message, file=sys.stderr)
 
 
 def name_of(config: OpenAIBackendConfig) -> str:

@@ -13,7 +13,8 @@ import pytest
 from scoring_server import BROKEN, FORMS, HTML, JSON, TOO_LONG, each, same, score, sent
 
 from reer.backend.server.chat import TOLD
-from reer.backend.server.scorer import PROBE, ServerScorer
+from reer.backend.server.scorer import ServerScorer
+from reer.backend.server.trial import PROBE
 from reer.errors import BackendError, ModelError
 from reer.layout import Layout
 from reer.run import launch
@@ -49,11 +50,11 @@ def nan(pairs):
     [
         (BROKEN, 2, "InternalServerError.*out of memory"),
         (TOO_LONG, 1, "BadRequestError.*maximum context length is 8 tokens"),
-        (HTML, 1, "the reply lacks log-probabilities of the given text"),
-        ((200, JSON, "{"), 1, "the reply lacks log-probabilities of the given text"),
-        (lacking, 1, "the reply lacks log-probabilities of the given text"),
-        (null, 1, "the reply lacks log-probabilities of the given text"),
-        (nan, 1, "a log-probability that is no number"),
+        (HTML, 3, "the reply lacks log-probabilities of the given text"),
+        ((200, JSON, "{"), 3, "the reply lacks log-probabilities of the given text"),
+        (lacking, 3, "the reply lacks log-probabilities of the given text"),
+        (null, 3, "the reply lacks log-probabilities of the given text"),
+        (nan, 3, "a log-probability that is no number"),
     ],
     ids=["500", "400", "HTML", "broken", "lacking", "null", "NaN"],
 )
@@ -133,7 +134,7 @@ def test_the_key_is_told_to_nobody_even_if_the_server_repeats_it(server, config,
     assert server.keys == {f"Bearer {key}"}
     server.instead = lambda ids: (401, JSON, json.dumps({"error": {"message": "x" * before + key}}))
     [error] = each(scorer, requests[:1])
-    assert isinstance(error, BackendError)
+    assert isinstance(error, ModelError), "every other request would be refused as well"
     with pytest.raises(ModelError) as at_start:
         ServerScorer(config)
     for text in (str(error), str(at_start.value)):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from scoring_server import FORMS, HTML, JSON, Server, same, score, sent
 
-from reer.backend.server import scorer as server_scorer
+from reer.backend.server import asked
 from reer.backend.server.scorer import ServerScorer
 from reer.errors import ModelError
 from reer.types import ScoreRequest
@@ -105,8 +105,8 @@ def test_a_server_that_cannot_be_believed_is_refused_before_any_work(server, con
 @pytest.mark.parametrize("by", [1, -1])
 @pytest.mark.parametrize("fault", [moved, keyed])
 def test_a_shift_is_seen_even_where_the_server_repeats_one_token(server, config, exact, monkeypatch, fault, by):
-    monkeypatch.setattr(server_scorer, "PROBE", "Once upon a time there was a little")
-    probe = exact.tokenizer.encode(server_scorer.PROBE)
+    monkeypatch.setattr(asked, "PROBE", "Once upon a time there was a little")
+    probe = exact.tokenizer.encode(asked.PROBE)
     assert {token for token, _ in server.write(list(probe), 6)} == {probe[-1]}
     server.spoil = lambda pairs: fault(pairs, by)
     with pytest.raises(ModelError, match=f"{OFF}|{LACKS}"):

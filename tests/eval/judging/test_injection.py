@@ -1,4 +1,5 @@
-"""Answers that try to write their own score. What they persuade a model of is measured by scripts/bench/injection.
+"""Answers that try to write their own score. What they persuade a model of:
+scripts/bench/judging/injection.
 
 Here: no way leads from the judged text to a score but through the judge's own reply, or its own probabilities.
 """

@@ -12,7 +12,8 @@ from reer.errors import ConfigError
 
 
 def past_proxies(config: OpenAIBackendConfig) -> dict[str, Any]:
-    """What the HTTP client is told so that it takes no proxy to this machine; nothing where none is in the way.
+    """What the HTTP client of one address is told so that it takes no proxy to this machine; nothing where
+    none is in the way.
 
     Raises:
         ConfigError: a server elsewhere, and a proxy that the client cannot take.

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from scoring_server import JSON, Server, score
 
+from reer.backend.server.calls.local import is_local, past_proxies
 from reer.backend.server.chat import OpenAIGenerator
-from reer.backend.server.local import is_local, past_proxies
 from reer.backend.server.scorer import ServerScorer
 from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError, ConfigError
