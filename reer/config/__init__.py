@@ -1,9 +1,9 @@
 """The schema of every config group, and `load()`, which turns a composed config into plain dataclasses.
 
-One module per stage, and what they share: `data`, `dataset`, `engines`, `run`. One root schema (`root`) serves the whole chain;
-each stage reads only the keys of its own view of it (`CollectConfig`, `SynthesizeConfig`, `MixingConfig`, `SftConfig`,
-`PlanningConfig`, `ExportingConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further. Never imports torch, so
-that `--help` answers at once.
+One module per stage, and what they share: `data`, `dataset`, `engines`, `run`. One root schema (`root`) serves the
+whole chain; each stage reads only the keys of its own view of it (`CollectConfig`, `SynthesizeConfig`, `MixingConfig`,
+`SftConfig`, `PlanningConfig`, `ExportingConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further.
+Never imports torch, so that `--help` answers at once.
 """
 
 from reer.config.collect import (
