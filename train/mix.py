@@ -20,8 +20,9 @@ from reer.run.tracking import record
 from reer.types import FORMAT_VERSION
 
 from .mixing.general import inputs_of
-from .mixing.mix import Mixture, began_blind, find
-from .mixing.rules import Entry, rules_of
+from .mixing.mix import Mixture, find
+from .mixing.rules import Entry
+from .mixing.settings import rules_of
 
 BATCH = 256
 """Rows of one Parquet row group: what is held in memory."""
@@ -30,7 +31,7 @@ BATCH = 256
 def run(config: MixingConfig) -> int:
     """Mix and write; returns an exit code."""
     path = find(config.data.trajectories)
-    mixture = Mixture(path=path, data=config.data, rules=rules_of(config, blind_search=began_blind(path)))
+    mixture = Mixture(path=path, data=config.data, rules=rules_of(config))
     inputs_of(config.mix.general)  # a mistake is told before anything is written
     if config.dry_run:
         broken = sum(isinstance(row, Quarantined) for row in mixture.rows())

@@ -6,8 +6,7 @@ from reer.config import SftConfig
 from reer.layout import Layout, build_layout
 
 from ..arguments.trainer import Amount, max_length, one_gpu
-from ..mixing.mix import began_blind
-from ..mixing.rules import rules_of
+from ..mixing.settings import rules_of
 from .data import Prepared, TrainingExample, count, find, prepare, refuse_dropped, split
 
 
@@ -40,7 +39,7 @@ def read(config: SftConfig) -> Work:
     from reer.backend.models import load_tokenizer, resolve_dtype
 
     layout = build_layout(config.layout, load_tokenizer(config.model))
-    rules = rules_of(config, blind_search=began_blind(trajectories))
+    rules = rules_of(config)
     prepared = prepare(trajectories, layout, max_length(config), config.data.variant, config.data, rules)
     refuse_dropped(prepared, max_length(config), config.trainer.max_dropped)
     training, held_out = split(prepared.examples, config.trainer.held_out, config.seed)

@@ -11,10 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from reer.config import DataConfig
 from reer.errors import DataError
 from reer.files.columns import Named, take_apart
@@ -210,15 +206,6 @@ def find(trajectories: str) -> Path:
     except DataError as error:
         raise DataError(f"data.trajectories={error}: run reer-synthesize first, or name another file") from error
     return Path(trajectories)
-
-
-def began_blind(trajectories: Path) -> bool:
-    """Whether the run folder that trajectories lie in was searched with `search.start=blind`."""
-    frozen = trajectories.with_name("config.yaml")
-    try:
-        return bool(OmegaConf.select(OmegaConf.load(frozen), "search.start") == "blind")
-    except (OSError, YAMLError, OmegaConfBaseException):
-        return False
 
 
 def _with_bar(path: Path) -> Iterator[Row]:

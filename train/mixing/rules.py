@@ -6,20 +6,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from reer.config import DataConfig, MixConfig, MixingConfig
+from reer.config import DataConfig, MixConfig
 from reer.errors import ConfigError
 from reer.files.columns import Parts
-from reer.files.export.licences import refusal
+from reer.files.export.licences import is_unknown, refusal
 from reer.files.pairs import identity_of
 from reer.files.rows import BadRow, Row
 from reer.text import language_code, language_of, words
 
-from .schemas import SCHEMAS
-
 VARIANTS = ("final", "first", "answer_only")
 """Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
 THINKINGS = ("final", "first", "blind", "none")
-LENGTHS, USES, UNKNOWN = ("long", "short"), ("research", "commercial"), ("refuse", "allow")
 WITHOUT = "mix.without_domains"
 Origin = Literal["trajectories", "general"]
 
@@ -34,6 +31,8 @@ class Rules:
     seed: int = 0
     blind_search: bool = False
     """Whether the trajectories' search began with thinkings drawn from the query alone."""
+    own_files: bool = False
+    """Whether the pairs behind the trajectories were collected from files of the user's."""
 
     @property
     def has_general(self) -> bool:
@@ -77,30 +76,8 @@ class Entry:
         return len(words(self.thinking or ""))
 
 
-def rules_of(config: MixingConfig, *, blind_search: bool = False) -> Rules:
-    """The rules of a config.
-
-    Raises:
-        ConfigError: a value that there is none of, or two that contradict each other.
-    """
-    mix, general = config.mix, config.mix.general
-    _one_of("mix.length", mix.length, LENGTHS)
-    _one_of("mix.use", mix.use, USES)
-    _one_of("mix.general.schema", general.schema, SCHEMAS)
-    _one_of("licence.unknown", config.licence.unknown, UNKNOWN)
-    thinking_of(mix, config.data)
-    for key in ("domains", "without_domains"):
-        if any(not _plain(name) for name in getattr(mix, key)):
-            raise ConfigError(f"mix.{key} holds a name without a letter")
-    if general.ratio is not None and not (general.path or general.hub):
-        raise ConfigError(
-            f"mix.general.ratio={general.ratio}: of what? mix.general.path=FILE or mix.general.hub=ID says"
-        )
-    seed = config.seed if mix.seed is None else mix.seed
-    return Rules(mix=mix, allow_unknown=config.licence.unknown == "allow", seed=seed, blind_search=blind_search)
-
-
-def _one_of(key: str, value: str | None, known: Sequence[str] | Mapping[str, Any]) -> None:
+def one_of(key: str, value: str | None, known: Sequence[str] | Mapping[str, Any]) -> None:
+    """Raises: ConfigError: a value that there is none of."""
     if value is not None and value not in known:
         raise ConfigError(f"{key}={value} is unknown: choose one of {', '.join(known)}")
 
@@ -111,8 +88,8 @@ def thinking_of(mix: MixConfig, data: DataConfig) -> str:
     Raises:
         ConfigError: `mix.thinking` or `data.variant` is unknown, or they say two different things.
     """
-    _one_of("data.variant", data.variant, VARIANTS)
-    _one_of("mix.thinking", mix.thinking, THINKINGS)
+    one_of("data.variant", data.variant, VARIANTS)
+    one_of("mix.thinking", mix.thinking, THINKINGS)
     variant = "none" if data.variant == "answer_only" else data.variant
     if mix.thinking not in (None, variant) and data.variant != "final":
         raise ConfigError(f"mix.thinking={mix.thinking} and data.variant={data.variant} say two things: leave one out")
@@ -163,7 +140,8 @@ def _blind(row: Mapping[str, Any], rules: Rules) -> str:
 def reason_to_leave(entry: Entry, rules: Rules) -> str | None:
     """Why a row is not wanted, whatever the others are; None: it is."""
     mix = rules.mix
-    if why := refusal(entry.licence, mix.use, allow_unknown=rules.allow_unknown):
+    own = rules.own_files and entry.origin == "trajectories"
+    if why := refusal("" if own and is_unknown(entry.licence) else entry.licence, mix.use, rules.allow_unknown):
         return why
     if mix.languages and entry.language not in mix.languages:
         return f"its language ({entry.language}) is not among mix.languages"
@@ -182,9 +160,9 @@ def _domain(domain: str, mix: MixConfig) -> str | None:
     if not mix.domains and not mix.without_domains:
         return None
     names = _names(domain)
-    if mix.domains and names.isdisjoint(map(_plain, mix.domains)):
+    if mix.domains and names.isdisjoint(map(plain, mix.domains)):
         return f"its domain ({domain}) is not among mix.domains" if domain else "it names no domain (mix.domains)"
-    if not names.isdisjoint(map(_plain, mix.without_domains)):
+    if not names.isdisjoint(map(plain, mix.without_domains)):
         return f"its domain ({domain}) is among {WITHOUT}"
     return None
 
@@ -192,8 +170,8 @@ def _domain(domain: str, mix: MixConfig) -> str | None:
 @cache
 def _names(domain: str) -> frozenset[str]:
     """What a domain is called: as a whole, and of `Artistic / Scriptwriting` or `artistic:essay` each part."""
-    return frozenset(filter(None, map(_plain, (domain, *re.split(r"[/:>]", domain)))))
+    return frozenset(filter(None, map(plain, (domain, *re.split(r"[/:>]", domain)))))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     return " ".join(word for word in re.split(r"[\W_]+", name.casefold()) if word not in ("", "and"))

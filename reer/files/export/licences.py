@@ -83,7 +83,12 @@ def _creative_commons(plain: str) -> list[str]:
     return found
 
 
-def refusal(name: str, use: str, *, allow_unknown: bool) -> str | None:
+def is_unknown(name: str) -> bool:
+    """Whether it is said that nobody knows the licence."""
+    return terms_of(name).standing == "unknown"
+
+
+def refusal(name: str, use: str, allow_unknown: bool) -> str | None:
     """Why a row under a licence may not be used for research, or commercially; None: it may.
 
     A row that names no licence (an empty name) is its owner's own and is never refused here.

@@ -49,5 +49,5 @@ def test_a_name_says_what_it_says(name: str, standing: str, hub: tuple[str, ...]
     ],
 )
 def test_a_row_is_refused_for_what_its_licence_forbids(name: str, use: str, allow: bool, refused: str | None) -> None:
-    said = refusal(name, use, allow_unknown=allow)
+    said = refusal(name, use, allow)
     assert (said is None) if refused is None else (said or "").startswith(refused)

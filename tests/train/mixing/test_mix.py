@@ -12,16 +12,18 @@ from searched import trajectory
 from reer.config import DataConfig, GeneralConfig, LicenceConfig, MixConfig, MixingConfig
 from reer.errors import ConfigError, DataError
 from reer.files.pairs import Quarantined
-from train.mixing.mix import Mixture, began_blind
-from train.mixing.rules import Entry, rules_of
+from train.mixing.mix import Mixture
+from train.mixing.rules import Entry
+from train.mixing.settings import rules_of
 
 Write = Callable[..., Path]
 
 
 def mixture(path: Path, mix: MixConfig | None = None, *, allow: bool = False, seed: int = 0, **data: Any) -> Mixture:
-    config = MixingConfig(stage="mix", run_dir="run", seed=seed, data=DataConfig(**data), mix=mix or MixConfig())
+    data_config = DataConfig(trajectories=str(path), **data)
+    config = MixingConfig(stage="mix", run_dir="run", seed=seed, data=data_config, mix=mix or MixConfig())
     config.licence = LicenceConfig(unknown="allow" if allow else "refuse")
-    return Mixture(path=path, data=config.data, rules=rules_of(config, blind_search=began_blind(path)))
+    return Mixture(path=path, data=config.data, rules=rules_of(config))
 
 
 def taken(mixed: Mixture) -> list[Entry]:
@@ -137,6 +139,15 @@ def test_a_licence_decides_and_what_names_none_is_the_users_own(write: Write) ->
         "reason": "nobody knows its licence (licence.unknown=allow takes it)",
     }
     assert "mix           1 rows name no licence: taken as your own" in mixed.tally.told()
+
+
+def test_unknown_is_own_where_the_pairs_were_collected_from_files(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "collect").mkdir()
+    path = write([trajectory(0, licence="unknown")])
+    path.with_name("config.yaml").write_text(f"data: {{path: {tmp_path}/collect/pairs.jsonl}}\n")
+    for kind, wanted in (("files", ["t0"]), ("dataset", [])):
+        (tmp_path / "collect" / "config.yaml").write_text(f"source: {{kind: {kind}}}\n")
+        assert ids(mixture(path)) == wanted
 
 
 @pytest.fixture

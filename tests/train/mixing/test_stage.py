@@ -16,7 +16,7 @@ from reer.errors import DataError
 from reer.layout import Layout
 from train.examples.data import prepare
 from train.mix import run
-from train.mixing.rules import rules_of
+from train.mixing.settings import rules_of
 
 GENERAL = [{"question": f"Sum {n}?", "solution": f"Add {n}.", "answer": f"It is {n}."} for n in range(20)]
 
