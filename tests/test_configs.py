@@ -8,7 +8,17 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from reer.config import CollectConfig, EvaluationConfig, PlanningConfig, SftConfig, SynthesizeConfig, load, register
+from reer.config import (
+    CollectConfig,
+    EvaluationConfig,
+    ExportingConfig,
+    MixingConfig,
+    PlanningConfig,
+    SftConfig,
+    SynthesizeConfig,
+    load,
+    register,
+)
 from reer.errors import ConfigError, RunDirError
 from reer.run import launch
 
@@ -16,8 +26,10 @@ CONF = Path(__file__).parents[1] / "conf"
 STAGES = {
     "collect": CollectConfig,
     "synthesize": SynthesizeConfig,
+    "mix": MixingConfig,
     "sft": SftConfig,
     "plan": PlanningConfig,
+    "export": ExportingConfig,
     "evaluate": EvaluationConfig,
 }
 GROUPS = sorted(

@@ -1,6 +1,6 @@
 """The stage reer-sft: trajectories in, a fine-tuned model folder out. Start reading here.
 
-trajectories.jsonl ─▶ layout (ids, mask) ─▶ trl.SFTTrainer ─▶ model/, metrics.jsonl, summary.json, report.html
+trajectories.jsonl ─▶ mix (rows) ─▶ layout (ids, mask) ─▶ trl.SFTTrainer ─▶ model/, metrics.jsonl, summary.json
 
 With several processes this one freezes the config and starts the others (`processes`), which train; what comes before
 and after is done once, here.
@@ -45,7 +45,7 @@ def run(config: SftConfig) -> int:
     looks = config.dry_run or config.audit
     if begun(run_dir) and not looks:
         refuse_other_settings(config)  # before any work
-        refuse_other_data(run_dir, Path(config.data.trajectories))
+        refuse_other_data(config)
         if is_finished(run_dir):
             return _told(run_dir)
     from .planning.disk import check_room
@@ -53,7 +53,7 @@ def run(config: SftConfig) -> int:
 
     work = read(config)
     if is_main():
-        for line in work.prepared.notes.told(config.data.trajectories, "rows"):
+        for line in [*work.prepared.notes.told(config.data.trajectories, "rows"), *work.prepared.tally.told()]:
             print(line)
     if looks:
         return audit(config, work) if config.audit else estimate(config, work)
@@ -130,6 +130,8 @@ def estimate(config: SftConfig, work: Work) -> int:
     if packed:
         per_row = len(work.training) / work.amount.rows(config)
         print(f"examples per step {rows * per_row:>12,.0f}  (about {per_row:.1f} in a pack)")
+    if gone := work.prepared.tally.left_out.total():
+        print(f"left out          {gone:>12,}  (by mix and licence)")
     print("(dry run: no model was loaded, nothing was written)")
     return DONE
 

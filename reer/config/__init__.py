@@ -1,9 +1,9 @@
 """The schema of every config group, and `load()`, which turns a composed config into plain dataclasses.
 
-One module per stage, and what they share: `data`, `engines`, `run`. One root schema (`root`) serves the whole chain;
-each stage reads only the keys of its own view of it (`CollectConfig`, `SynthesizeConfig`, `SftConfig`,
-`PlanningConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further. Never imports torch, so
-that `--help` answers at once.
+One module per stage, and what they share: `data`, `dataset`, `engines`, `run`. One root schema (`root`) serves the
+whole chain; each stage reads only the keys of its own view of it (`CollectConfig`, `SynthesizeConfig`, `MixingConfig`,
+`SftConfig`, `PlanningConfig`, `ExportingConfig`, `EvaluationConfig`). After `load()` no DictConfig travels further.
+Never imports torch, so that `--help` answers at once.
 """
 
 from reer.config.collect import (
@@ -14,6 +14,14 @@ from reer.config.collect import (
     SourceConfig,
 )
 from reer.config.data import ColumnsConfig, DataConfig, LayoutConfig
+from reer.config.dataset import (
+    ExportConfig,
+    ExportingConfig,
+    GeneralConfig,
+    LicenceConfig,
+    MixConfig,
+    MixingConfig,
+)
 from reer.config.engines import (
     BACKENDS,
     BackendConfig,
@@ -77,15 +85,21 @@ __all__ = [
     "EvaluateConfig",
     "EvaluationConfig",
     "ExecutorConfig",
+    "ExportConfig",
+    "ExportingConfig",
     "FakeBackendConfig",
     "FilterConfig",
+    "GeneralConfig",
     "HFBackendConfig",
     "JUDGES",
     "JudgeConfig",
     "LaunchConfig",
     "LayoutConfig",
     "LeakConfig",
+    "LicenceConfig",
     "LikelihoodJudgeConfig",
+    "MixConfig",
+    "MixingConfig",
     "ModelConfig",
     "ModelJudgeConfig",
     "ObjectiveConfig",

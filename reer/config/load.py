@@ -28,11 +28,12 @@ _AT_LEAST_ONE = {
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
     "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
     "tokens_per_example", "max_calls", "max_failures", "screen", "audit", "multi_start", "max_words", "actors",
+    "rows", "shard_rows",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 _NOT_NEGATIVE = {
     "temperature", "max_cost", "input", "output", "cached_input", "latency", "max_wait", "resample", "max_retries",
-    "blind", "decorative", "min_words", "held_out", "cpus_per_actor", "gpus_per_actor",
+    "blind", "decorative", "min_words", "held_out", "cpus_per_actor", "gpus_per_actor", "ratio",
 }  # fmt: skip
 """Numbers, by their last part, that have no sense below zero."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hydra.core.config_store import ConfigStore
 
 from reer.config.collect import CollectConfig
+from reer.config.dataset import ExportingConfig
 from reer.config.engines import BACKENDS
 from reer.config.evaluate import JUDGES, EvaluationConfig
 from reer.config.sft import PlanningConfig
@@ -12,7 +13,7 @@ from reer.config.synthesize import SynthesizeConfig
 
 
 @dataclass(kw_only=True)
-class ReerConfig(CollectConfig, SynthesizeConfig, PlanningConfig, EvaluationConfig):
+class ReerConfig(CollectConfig, SynthesizeConfig, PlanningConfig, ExportingConfig, EvaluationConfig):
     """The root schema: everything any stage reads, so that one experiment file describes the whole chain."""
 
 

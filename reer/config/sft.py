@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from reer.config.data import DataConfig, LayoutConfig
+from reer.config.data import LayoutConfig
+from reer.config.dataset import MixingConfig
 from reer.config.engines import ModelConfig
-from reer.config.run import RunConfig
 
 
 @dataclass(kw_only=True)
@@ -95,12 +95,11 @@ class PlanConfig:
 
 
 @dataclass(kw_only=True)
-class SftConfig(RunConfig):
+class SftConfig(MixingConfig):
     """What reer-sft reads."""
 
     audit: bool = False
     """Show a few examples token by token, with what is supervised, and stop."""
-    data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from reer.config import one_line
 from reer.errors import DataError
 from reer.files.json_rows import BadRow as BadRow
 from reer.files.json_rows import is_lines, parsed, rows_of
@@ -72,6 +73,22 @@ def read_rows(source: str | Path, *, without: Sequence[str] = ()) -> Iterator[Ro
             raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+
+
+def hub_rows(name: str, subset: str | None, split: str, revision: str | None) -> Iterator[Row]:
+    """Every row of a dataset of the Hugging Face hub; what has been fetched once is kept by `datasets`.
+
+    Raises:
+        DataError: it cannot be loaded, or has no such split.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        rows = load_dataset(name, name=subset, split=split, revision=revision)
+        yield from (Row(name, n, row, row) for n, row in enumerate(rows, start=1))
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name}: cannot be loaded ({one_line(error)[:300]}; offline? name a local copy)") from error
 
 
 def files_of(source: str | Path) -> list[Path]:

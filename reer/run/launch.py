@@ -24,7 +24,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reer.config import OpenAIJudgeConfig, ReerConfig, RunConfig, flatten, load, one_line, register
+from reer.config import (
+    LicenceConfig,
+    MixConfig,
+    OpenAIJudgeConfig,
+    ReerConfig,
+    RunConfig,
+    flatten,
+    load,
+    one_line,
+    register,
+)
 from reer.errors import RunDirError, UserError
 from reer.run.executor.stopping import INTERRUPTED, listen
 from reer.run.overrides import as_typed
@@ -49,7 +59,11 @@ FREE_KEYS = (
     "training_data",
 )  # fmt: skip
 """The same for keys of any group, by their last part."""
-BEFORE = {"benchmark.thoughts": 1, "search.objective.kind": "mean_nll"}
+BEFORE = {
+    "benchmark.thoughts": 1,
+    "search.objective.kind": "mean_nll",
+    **dict(flatten({"mix": asdict(MixConfig()), "licence": asdict(LicenceConfig())})),
+}
 """What was done before a key was known, in folders that do not have it."""
 FREE_PART = "search.worth."
 """The same: what is measured once a search is over. What has not been measured yet is, when it is asked for."""

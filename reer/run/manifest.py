@@ -41,12 +41,19 @@ def write_manifest(run_dir: Path, *, stage: str, seed: int, inputs: Iterable[Pat
 def write_card(run_dir: Path, files: Mapping[str, str]) -> None:
     """Write run_dir/README.md, which tells `datasets.load_dataset(run_dir)` what to load: configuration -> file.
 
-    Without it, it would take every file of the commonest kind for one table.
+    Without it, it would take every file of the commonest kind for one table. With it, it would go on giving what it
+    read there first: its cache is named by this text alone, so the hash of every file stands in it.
     """
     configs = "".join(
         f"- config_name: {name}\n  data_files: {file}\n{'' if n else '  default: true' + chr(10)}"
         for n, (name, file) in enumerate(files.items())
     )
+    hashes = "".join(
+        f"- config_name: {name}\n  description: sha256 {sha256(run_dir / file)}\n"
+        for name, file in files.items()
+        if (run_dir / file).is_file()
+    )
+    configs += f"dataset_info:\n{hashes}" if hashes else ""
     others = "".join(f'load_dataset("{run_dir.name}", "{name}")\n' for name in list(files)[1:])
     write_text(
         run_dir / "README.md",

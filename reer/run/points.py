@@ -17,15 +17,17 @@ from reer.config import flatten
 from reer.run.overrides import key_of, parse
 from reer.text import digest
 
-TRAINING = ("trainer", "peft", "deepspeed", "launch", "plan", "data.variant", "data.trajectories")
-"""Keys, groups whole, that no stage before the training reads."""
+TRAINER = ("trainer", "peft", "deepspeed", "launch", "plan")
+"""Keys, groups whole, of the training itself."""
+TRAINING = (*TRAINER, "mix", "licence", "export", "data.variant", "data.trajectories")
+"""Those that no stage before the training reads."""
 EVALUATION = ("benchmark", "evaluate", "answers")
 """The same of the evaluation."""
 SEARCH = ("data", "search", "prompts", "filter")
 """Keys, groups whole, that no stage before the search reads."""
 SHARED = ("name", "run_dir", "validate", "dry_run", "audit", "tracking", "steps", "judge")
 """Those that name no folder: they say it themselves, make no result, or (judge) add verdicts on the same answers."""
-_BEHIND_NAME = re.compile(r"runs/\$\{name\}/(?=(\$\{stage\}|(?:collect|synthesize|sft|evaluate|plan)\b))")
+_BEHIND_NAME = re.compile(r"runs/\$\{name\}/(?=(\$\{stage\}|(?:collect|synthesize|sft|evaluate|plan|mix|export)\b))")
 _LONGEST = 160
 """Bytes of a folder's name; a longer one is cut and ends with a hash of all of it. File systems take 255."""
 
@@ -53,8 +55,10 @@ def folder(swept: Sequence[tuple[str, str]], stage: str) -> str:
     later = {
         "collect": SEARCH + TRAINING + EVALUATION,
         "synthesize": TRAINING + EVALUATION,
-        "sft": EVALUATION,
-        "plan": EVALUATION,
+        "mix": (*TRAINER, "export", *EVALUATION),
+        "export": (*TRAINER, "mix", "licence", *EVALUATION),
+        "sft": ("export", *EVALUATION),
+        "plan": ("export", *EVALUATION),
     }.get(stage, ())
     name = ",".join(f"{_plain(key)}={_plain(value)}" for key, value in sorted(swept) if not _within(key, later))
     if len(name.encode()) <= _LONGEST:

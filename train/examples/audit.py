@@ -77,7 +77,9 @@ def _totals(config: SftConfig, work: Work, end_of_turn: str) -> None:
         f"{len(work.held_out)} held out, {len(work.prepared.too_long)} longer than {max_length(config):,} tokens"
     )
     broken = len(work.prepared.quarantined)
-    print(f"trained on {len(work.training):>12,}  trajectories ({config.data.variant}); {left_out}, {broken} broken")
+    what = "rows" if work.prepared.tally.rows("general") else "trajectories"
+    thinking = config.mix.thinking or config.data.variant
+    print(f"trained on {len(work.training):>12,}  {what} ({thinking}); {left_out}, {broken} broken")
     for part, count in tokens.items():
         print(f"{part:<10} {count:>12,}  tokens, {'not ' if part == 'prompt' else ''}supervised")
     print(f"all        {everything:>12,}  tokens, {share:.1%} of them supervised")

@@ -6,21 +6,22 @@ many are, nothing is trained. Knows nothing of trainers and models.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reer.config import DataConfig
 from reer.errors import ConfigError, DataError, LayoutError
-from reer.files.columns import Named, Parts, take_apart
-from reer.files.pairs import Notes, Quarantined, check_turns, identity_of
-from reer.files.rows import BadRow, Row, files_of, read_rows
+from reer.files.pairs import Notes, Quarantined
 from reer.layout import Encoded, Layout
 from reer.text import seed_of
 
-VARIANTS = ("final", "first", "answer_only")
-"""Of `data.variant`: trained on the thinking that the search ended with, that it began with, or on none."""
+from ..mixing.mix import Mixture, Tally
+from ..mixing.mix import find as find
+from ..mixing.rules import VARIANTS as VARIANTS
+from ..mixing.rules import Entry, Origin, Rules
+
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 """Rows of a dataset in, a batch of tensors out, `labels` among them (-100: not supervised)."""
 
@@ -34,6 +35,7 @@ class TrainingExample:
     encoded: Encoded
     source: str
     licence: str
+    origin: Origin = "trajectories"
 
 
 @dataclass(slots=True)
@@ -47,48 +49,41 @@ class Prepared:
     lengths: list[int] = field(default_factory=list)
     """Tokens of every example that could be encoded, the dropped ones among them."""
     notes: Notes = field(default_factory=Notes)
-
-
-def find(trajectories: str) -> Path:
-    """Raises: DataError: there is no such file."""
-    try:
-        files_of(trajectories)
-    except DataError as error:
-        raise DataError(f"data.trajectories={error}: run reer-synthesize first, or name another file") from error
-    return Path(trajectories)
+    tally: Tally = field(default_factory=Tally)
+    """What was taken and what was left out."""
 
 
 def prepare(
-    path: Path, layout: Layout, max_length: int, variant: str = "final", data: DataConfig | None = None
+    path: Path,
+    layout: Layout,
+    max_length: int,
+    variant: str = "final",
+    data: DataConfig | None = None,
+    rules: Rules | None = None,
 ) -> Prepared:
-    """Read trajectories, or any rows that hold thinking, and encode every usable one; `max_length` in tokens.
+    """Mix trajectories, or any rows that hold thinking, by the rules, and encode every row; `max_length` in tokens.
 
     Raises:
         ConfigError: an unknown variant or kind of turns.
-        DataError: the file cannot be read, holds no row that can be trained on, or none with a column that `data`
-            names.
+        DataError: a file cannot be read, holds no row that can be trained on, or none with a column that is named.
     """
-    if variant not in VARIANTS:
-        raise ConfigError(f"data.variant={variant} is unknown: choose one of {', '.join(VARIANTS)}")
-    prepared, data = Prepared(), data or DataConfig()
-    check_turns(data.turns)
-    named = Named(data.columns)
-    for row in _rows(path):
-        named.look(row.value)
+    mixture = Mixture(path=path, data=replace(data or DataConfig(), variant=variant), rules=rules or Rules())
+    prepared = Prepared(notes=mixture.notes, tally=mixture.tally)
+    for entry in mixture.rows():
+        if isinstance(entry, Quarantined):
+            prepared.quarantined.append(entry)
+            continue
         try:
-            parts = take_apart(row.value, named.columns)
-            prepared.notes.take(parts, data.turns, rides=False)
-            example = _encode(parts, row.value, layout, variant)
-        except (BadRow, LayoutError) as error:
+            example = _encode(entry, layout)
+        except LayoutError as error:
+            row = entry.row
             prepared.quarantined.append(Quarantined(row.file, row.number, str(error), row.text))
             continue
-        prepared.notes.thoughtless += variant == "final" and parts.thinking is None
         prepared.lengths.append(len(example.encoded.ids))
         if prepared.lengths[-1] > max_length:
             prepared.too_long.append(example.id)
         else:
             prepared.examples.append(example)
-    named.refuse_unseen(path)
     if not prepared.examples:
         raise DataError(_nothing_left(path, prepared, max_length))
     return prepared
@@ -109,7 +104,7 @@ def refuse_dropped(prepared: Prepared, max_length: int, share: float) -> None:
 def split(
     examples: Sequence[TrainingExample], held_out: int, seed: int
 ) -> tuple[list[TrainingExample], list[TrainingExample]]:
-    """(training, held out). Whole pairs are held out, until at least `held_out` trajectories are.
+    """(training, held out). Whole pairs are held out, until at least `held_out` trajectories are; no general row is.
 
     Which ones depends on the seed and their ids, not on their order in the file.
 
@@ -117,14 +112,16 @@ def split(
         ConfigError: nothing would be left to train on.
     """
     aside: set[str] = set()
-    for example in sorted(examples, key=lambda e: seed_of(seed, "held_out", e.id)):
-        if sum(e.id in aside for e in examples) >= held_out:
+    own = [example for example in examples if example.origin == "trajectories"]
+    for example in sorted(own, key=lambda e: seed_of(seed, "held_out", e.id)):
+        if sum(e.id in aside for e in own) >= held_out:
             break
         aside.add(example.id)
-    training = [example for example in examples if example.id not in aside]
-    if not training:
-        raise ConfigError(f"trainer.held_out={held_out} leaves none of {len(examples)} trajectories to train on")
-    return training, [example for example in examples if example.id in aside]
+    training = [e for e in examples if e.origin == "general" or e.id not in aside]
+    held = [example for example in own if example.id in aside]
+    if not training or held and len(held) == len(own):
+        raise ConfigError(f"trainer.held_out={held_out} leaves none of {len(own)} trajectories to train on")
+    return training, held
 
 
 def to_rows(examples: Sequence[TrainingExample], end_of_turn: int) -> list[dict[str, list[int]]]:
@@ -166,36 +163,15 @@ def count(examples: Sequence[TrainingExample]) -> tuple[int, int]:
     )
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """Rows, with a progress bar where that takes more than two seconds; the steps of a search are most of a table."""
-    from tqdm import tqdm
-
-    try:
-        yield from tqdm(read_rows(path, without=("steps",)), desc="reading trajectories", delay=2, leave=False)
-    except DataError as error:
-        raise DataError(f"data.trajectories={error}") from error
-
-
-def _encode(parts: Parts, row: Mapping[str, Any], layout: Layout, variant: str) -> TrainingExample:
-    thinking = None
-    if variant != "answer_only":
-        thinking = _first(row) if variant == "first" else parts.thinking
-        if thinking is None and parts.used.get("answer") == "answer":  # a trajectory, or a pair taken for one
-            raise BadRow("'thinking' is missing")
+def _encode(entry: Entry, layout: Layout) -> TrainingExample:
+    parts = entry.parts
     return TrainingExample(
-        id=identity_of(parts),
-        encoded=layout.encode(parts.query, thinking, parts.answer, parts.history),
-        source=str(parts.there.get("source", "")),
-        licence=str(parts.there.get("licence", "")),
+        id=entry.id,
+        encoded=layout.encode(parts.query, entry.thinking, parts.answer, parts.history),
+        source=entry.source,
+        licence=entry.licence,
+        origin=entry.origin,
     )
-
-
-def _first(row: Mapping[str, Any]) -> str:
-    """The thinking that a search began with."""
-    first = row.get("first")
-    if not isinstance(first, Mapping) or not isinstance(first.get("thinking"), str):
-        raise BadRow("'first.thinking' is missing")
-    return str(first["thinking"])
 
 
 def _nothing_left(path: Path, prepared: Prepared, max_length: int) -> str:
@@ -208,4 +184,7 @@ def _nothing_left(path: Path, prepared: Prepared, max_length: int) -> str:
     if prepared.quarantined:
         first = prepared.quarantined[0]
         return f"data.trajectories={path} has no usable row; row {first.row}: {first.reason}"
+    if gone := prepared.tally.left_out:
+        (_, reason), n = gone.most_common(1)[0]
+        return f"data.trajectories={path} has no row for this mix: {gone.total()} left out ({n} of them: {reason})"
     return f"data.trajectories={path} is empty"

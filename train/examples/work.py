@@ -6,6 +6,7 @@ from reer.config import SftConfig
 from reer.layout import Layout, build_layout
 
 from ..arguments.trainer import Amount, max_length, one_gpu
+from ..mixing.settings import rules_of
 from .data import Prepared, TrainingExample, count, find, prepare, refuse_dropped, split
 
 
@@ -38,7 +39,8 @@ def read(config: SftConfig) -> Work:
     from reer.backend.models import load_tokenizer, resolve_dtype
 
     layout = build_layout(config.layout, load_tokenizer(config.model))
-    prepared = prepare(trajectories, layout, max_length(config), config.data.variant, config.data)
+    rules = rules_of(config)
+    prepared = prepare(trajectories, layout, max_length(config), config.data.variant, config.data, rules)
     refuse_dropped(prepared, max_length(config), config.trainer.max_dropped)
     training, held_out = split(prepared.examples, config.trainer.held_out, config.seed)
     dtype = resolve_dtype(config.model)

@@ -22,6 +22,7 @@ from ..arguments.adapters import adapter_arguments
 from ..arguments.processes import check
 from ..arguments.sharding import check_deepspeed
 from ..arguments.trainer import Amount, accumulation, max_length, optimiser_steps, rows_per_step, trainer_arguments
+from ..mixing.settings import rules_of
 from ..model import weights_dtype
 from . import shape
 from .arithmetic import STATE_BYTES, Kept, Parameters, Setup
@@ -242,7 +243,8 @@ def measure_data(config: PlanningConfig) -> Data:
         return Data(examples=plan.examples, tokens=total, longest=max_length(config), context=size, source=source,
                     held_out=config.trainer.held_out)  # fmt: skip
     layout, source = _layout(config, path)
-    examples = prepare(path, layout, max_length(config), config.data.variant, config.data).examples
+    rules = rules_of(config)
+    examples = prepare(path, layout, max_length(config), config.data.variant, config.data, rules).examples
     lengths = sorted(len(example.encoded.ids) for example in examples)
     kept = max(1, len(lengths) - config.trainer.held_out)
     return Data(

@@ -12,6 +12,8 @@ from reer.run.manifest import sha256, versions
 
 from ..arguments.trainer import max_length
 from ..examples.data import TrainingExample
+from ..mixing.general import inputs_of
+from ..mixing.rules import thinking_of
 
 _CARD = """---
 library_name: transformers
@@ -26,9 +28,9 @@ tags: [reer, sft, reasoning, creative-writing]
 
 ## Data
 
-{examples} trajectories, {tokens:,} tokens, {supervised_tokens:,} of them supervised: {parts} and end of turn.
+{examples} {what}, {tokens:,} tokens, {supervised_tokens:,} of them supervised: {parts} and end of turn.
 {too_long} more were dropped as longer than {max_length:,} tokens; {quarantined} broken rows were set aside.
-Lineage: `{trajectories}`, sha256 `{sha256}`{variant}.{search}
+Lineage: `{trajectories}`, sha256 `{sha256}`{variant}.{general}{search}
 
 Sources:
 {sources}
@@ -62,7 +64,8 @@ _ANSWERS = """fine-tuned on answers alone, as the control of a model that thinks
 _VARIANTS = {
     "final": "",
     "first": ", with the first thinking of each search",
-    "answer_only": ", their answers alone, without thinking",
+    "blind": ", with a thinking drawn from the query alone",
+    "none": ", their answers alone, without thinking",
 }
 
 
@@ -71,7 +74,8 @@ def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[Tr
     trajectories = Path(config.data.trajectories)
     merged = "merged into the weights" if config.peft.merge else "not merged: load it on top of the base model"
     adapter = f"{config.peft.method} `{json.dumps(config.peft.args)}`, {merged}"
-    frame, thinks = FRAMES[config.layout.name], config.data.variant != "answer_only"
+    thinking = thinking_of(config.mix, config.data)
+    frame, thinks = FRAMES[config.layout.name], thinking != "none"
     block = f"{frame.before_thinking}THINKING{frame.after_thinking}" if thinks else ""
     layout = f"{block}{frame.before_answer}ANSWER{frame.after_answer}"
     return _CARD.format(
@@ -80,6 +84,7 @@ def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[Tr
         revision=f" at revision `{config.model.revision}`" if config.model.revision else "",
         purpose=_THINKS if thinks else _ANSWERS,
         parts="thinking, answer" if thinks else "answer",
+        what="rows" if any(e.origin == "general" for e in training) else "trajectories",
         max_length=max_length(config),
         trajectories=trajectories.name,
         sha256=", ".join(sha256(path) for path in files_of(trajectories)),
@@ -89,7 +94,8 @@ def model_card(config: SftConfig, summary: dict[str, Any], training: Sequence[Tr
         method="All weights" if config.peft.method is None else adapter,
         sharding=_sharding(config),
         best=f" The checkpoint of step {summary['best_step']} was the best." if summary["best_step"] else "",
-        variant=_VARIANTS[config.data.variant],
+        variant=_VARIANTS[thinking],
+        general=_general(config, training),
         search=_search(trajectories.with_name("manifest.json")),
         seed=config.seed,
         dtype=dtype,
@@ -112,6 +118,16 @@ def _named(values: Iterable[str]) -> list[str]:
 def _sharding(config: SftConfig) -> str:
     stage = ((config.deepspeed.config or {}).get("zero_optimization") or {}).get("stage")
     return f" (DeepSpeed ZeRO-{stage})" if stage is not None else ""
+
+
+def _general(config: SftConfig, training: Sequence[TrainingExample]) -> str:
+    """How much general data is among the rows, and from where; nothing where there is none."""
+    if not (rows := sum(example.origin == "general" for example in training)):
+        return ""
+    general = config.mix.general
+    hashes = ", ".join(f"`{path.name}` (sha256 `{sha256(path)}`)" for path in inputs_of(general))
+    where = hashes or (f"`{general.hub}`, revision `{general.revision}`" if general.hub else "the same file")
+    return f"\n{rows} of the rows are general reasoning data, from {where}."
 
 
 def _search(manifest: Path) -> str:

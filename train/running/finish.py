@@ -65,9 +65,16 @@ def summarise(run_dir: Path, work: Work, held_out: dict[str, float] | None) -> d
         "held_out": held_out,
         "dropped": {"too_long": len(work.prepared.too_long)},
         "quarantined": len(work.prepared.quarantined),
+        "mix": work.prepared.tally.summary(),
         "model": str(run_dir / "model"),
         "format_version": FORMAT_VERSION,
     }
+
+
+def _what(summary: dict[str, Any]) -> str:
+    """What the examples are; summaries of earlier versions know trajectories alone."""
+    general = summary.get("mix", {}).get("rows", {}).get("general", 0)
+    return f"rows ({general} of them general)" if general else "trajectories"
 
 
 def report(run_dir: Path) -> int:
@@ -79,7 +86,7 @@ def report(run_dir: Path) -> int:
     if not page.exists():
         write_page([run_dir], page)
     loss, held_out, too_long = summary["loss"], summary["held_out"], summary["dropped"]["too_long"]
-    print(f"trained on    {summary['examples']} trajectories, {summary['tokens']:,} tokens an epoch, "
+    print(f"trained on    {summary['examples']} {_what(summary)}, {summary['tokens']:,} tokens an epoch, "
           f"{summary['steps']} steps, {summary['seconds']:.0f} s"
           + (f", {processes} processes" if (processes := summary["processes"]) > 1 else ""))  # fmt: skip
     if summary["steps"] < summary["planned_steps"]:

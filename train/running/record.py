@@ -19,6 +19,7 @@ from reer.run.manifest import sha256, write_json, write_jsonl, write_manifest
 from reer.run.tracking import Tracker, open_tracker
 
 from ..examples.data import Prepared
+from ..mixing.general import inputs_of
 
 if TYPE_CHECKING:
     from trl import SFTTrainer
@@ -43,14 +44,15 @@ def is_finished(run_dir: Path) -> bool:
     return (run_dir / "summary.json").exists() and (run_dir / "model").is_dir()
 
 
-def refuse_other_data(run_dir: Path, trajectories: Path) -> None:
-    """A run is continued only on the file it began with. (A finished one does not need the file any more.)"""
+def refuse_other_data(config: SftConfig) -> None:
+    """A run is continued only on the files it began with. (A finished one does not need them any more.)"""
+    run_dir, sources = Path(config.run_dir), [config.data.trajectories, *filter(None, [config.mix.general.path])]
     manifest = run_dir / "manifest.json"
-    if manifest.exists() and exists(trajectories):
+    if manifest.exists() and all(map(exists, sources)):
         began = [entry["sha256"] for entry in json.loads(manifest.read_text(encoding="utf-8"))["inputs"]]
-        if began != [sha256(path) for path in files_of(trajectories)]:
+        if began != [sha256(path) for source in sources for path in files_of(source)]:
             raise RunDirError(
-                f"{run_dir} was made from another version of {trajectories}; choose another name= or run_dir="
+                f"{run_dir} was made from another version of {' or '.join(sources)}; choose another name= or run_dir="
             )
 
 
@@ -60,15 +62,16 @@ def write_inputs(config: SftConfig, run_dir: Path, prepared: Prepared, dtype: st
         run_dir,
         stage=config.stage,
         seed=config.seed,
-        inputs=files_of(config.data.trajectories),
+        inputs=[*files_of(config.data.trajectories), *inputs_of(config.mix.general)],
         models={"base": {"model": config.model.path, "revision": config.model.revision, "dtype": dtype}},
         layout=config.layout.name,
         date=config.layout.date,
         columns=prepared.notes.table(),
+        mix=prepared.tally.summary(),
     )
-    left_out = [{"status": "quarantined", **asdict(row)} for row in prepared.quarantined]
+    left_out: list[dict[str, Any]] = [{"status": "quarantined", **asdict(row)} for row in prepared.quarantined]
     left_out += [{"status": "dropped", "id": identity, "reason": "too_long"} for identity in prepared.too_long]
-    write_jsonl(run_dir / "quarantine.jsonl", left_out)
+    write_jsonl(run_dir / "quarantine.jsonl", left_out + prepared.tally.listed)
 
 
 def trained_folder(config: SftConfig) -> str:

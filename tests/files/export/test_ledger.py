@@ -180,6 +180,10 @@ def test_a_folder_of_many_kinds_of_files_loads_what_its_card_names(tmp_path):
     )
     assert (metrics["step"], metrics["loss"]) == ([1, 2, 3], [2.0, None, None])
     assert scores["id"] == ["a"]
+    (tmp_path / "scores.jsonl").write_text('{"id": "b", "scores": {"depth": null}}\n')
+    write_card(tmp_path, {"metrics": "metrics.jsonl", "scores": "scores.jsonl"})
+    again = load_dataset(str(tmp_path), "scores", cache_dir=str(tmp_path / "cache"))["train"]
+    assert again["id"] == ["b"]  # datasets would go on giving what it found there first
 
 
 def test_values_that_json_has_no_word_for_are_written_as_text_or_nothing():
