@@ -7,11 +7,13 @@ that `--help` answers at once.
 """
 
 from reer.config.collect import (
+    AskConfig,
     CollectConfig,
     DecontaminateConfig,
     QualityConfig,
     SampleConfig,
     SourceConfig,
+    TagConfig,
 )
 from reer.config.data import ColumnsConfig, DataConfig, LayoutConfig
 from reer.config.engines import (
@@ -65,6 +67,7 @@ from reer.config.synthesize import (
 )
 
 __all__ = [
+    "AskConfig",
     "BACKENDS",
     "BackendConfig",
     "BenchmarkConfig",
@@ -109,6 +112,7 @@ __all__ = [
     "SftConfig",
     "SourceConfig",
     "SynthesizeConfig",
+    "TagConfig",
     "TrackingConfig",
     "TrainerConfig",
     "VLLMBackendConfig",

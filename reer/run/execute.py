@@ -5,24 +5,31 @@ Every event goes to the ledger before the next one is begun. Knows nothing of mo
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
 
 from reer.errors import BackendError, ExampleError, PromptError, UserError
-from reer.method.search import Search
 from reer.run.ledger import Ledger
 from reer.types import Event, Example
 
 log = logging.getLogger(__name__)
 
 
+class Work(Protocol):
+    """What is done with one example: a search, say."""
+
+    def run(self, example: Example, recorded: Sequence[Event]) -> AsyncIterator[Event]:
+        """What happens, one event after the other, from where the recorded events end."""
+
+
 async def run_examples(
     examples: Iterable[Example],
-    search: Search,
+    search: Work,
     ledger: Ledger,
     concurrency: int,
     on_event: Callable[[Example, Event | None], None],
 ) -> None:
-    """Search every example, from where it stands; `on_event` gets each event, and None when an example ends.
+    """Work on every example, from where it stands; `on_event` gets each event, and None when an example ends.
 
     Raises:
         UserError: a model can be asked nothing at all (a key that its server does not know, say).
@@ -46,7 +53,7 @@ async def run_examples(
 
 
 async def _run_one(
-    example: Example, search: Search, ledger: Ledger, on_event: Callable[[Example, Event | None], None]
+    example: Example, search: Work, ledger: Ledger, on_event: Callable[[Example, Event | None], None]
 ) -> None:
     recorded = ledger.begin(example)
     n = len(recorded)
