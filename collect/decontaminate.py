@@ -12,7 +12,7 @@ from reer.errors import DataError
 from reer.files.pairs import path_of
 from reer.files.rows import BadRow, kind_of, read_rows
 
-from .grams import grams, hashes_of, whole
+from .check.grams import grams, hashes_of, whole
 
 LONG, SHORT = 13, 8
 SHARE = 0.3

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .grams import jaccard, shingles
+from .check.grams import jaccard, shingles
 
 SLOTS, BANDS, SEED = 256, 32, 1
 """At a true similarity of 0.8 a pair shares a band with probability 0.997."""

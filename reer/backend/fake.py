@@ -145,6 +145,8 @@ def _made_up(prompt: str, request: GenerateRequest, seed: int) -> str:
         return json.dumps(_conforming(request.schema, draw, sentence))
     if "</refine>" in request.stop:
         return f"<analyze>{sentence()}</analyze>\n<refine>\n{sentence()} {sentence()}\n</refine>"
+    if "</task>" in request.stop:
+        return f" {sentence()} {sentence()}\n</task>"
     if "</skeleton>" in request.stop:
         return f"<skeleton>\n1. {sentence()}\n2. {sentence()}\n</skeleton>"
     plan = "\n\n".join(sentence() for _ in range(draw.randint(4, 7)))

@@ -7,11 +7,13 @@ Never imports torch, so that `--help` answers at once.
 """
 
 from reer.config.collect import (
+    AskConfig,
     CollectConfig,
     DecontaminateConfig,
     QualityConfig,
     SampleConfig,
     SourceConfig,
+    TagConfig,
 )
 from reer.config.data import ColumnsConfig, DataConfig, LayoutConfig
 from reer.config.dataset import (
@@ -73,6 +75,7 @@ from reer.config.synthesize import (
 )
 
 __all__ = [
+    "AskConfig",
     "BACKENDS",
     "BackendConfig",
     "BenchmarkConfig",
@@ -123,6 +126,7 @@ __all__ = [
     "SftConfig",
     "SourceConfig",
     "SynthesizeConfig",
+    "TagConfig",
     "TrackingConfig",
     "TrainerConfig",
     "VLLMBackendConfig",

@@ -1,9 +1,11 @@
-"""What reer-collect reads: a source, what is kept of it, and how that is divided."""
+"""What reer-collect reads: a source, what is asked about its texts, what is kept, and how that is divided."""
 
 from dataclasses import dataclass, field
 
-from reer.config.data import ColumnsConfig
-from reer.config.run import RunConfig
+from reer.config.data import ColumnsConfig, LayoutConfig
+from reer.config.engines import BackendConfig
+from reer.config.run import ExecutorConfig, RunConfig
+from reer.config.synthesize import EchoConfig, LeakConfig, SamplingConfig
 
 
 @dataclass(kw_only=True)
@@ -11,12 +13,12 @@ class SourceConfig:
     """Where pairs come from."""
 
     kind: str = "files"
-    """files, or dataset (of the Hugging Face hub)."""
+    """files (pairs), dataset (pairs of the Hugging Face hub), or texts (their passages get their queries here)."""
     path: str | None = None
     """A file, a folder or a pattern. files: null is the sample shipped with the package. dataset: a local copy of it;
-    null fetches it."""
+    null fetches it. texts: .txt, .md, .epub, .html, .pdf."""
     limit: int | None = None
-    """Use only the first so many pairs; raising it extends a run."""
+    """Use only the first so many pairs, or passages; raising it extends a run."""
     hub: str | None = None
     """dataset: its id on the hub."""
     subset: str | None = None
@@ -34,6 +36,11 @@ class SourceConfig:
     """The same of their licence; null: `unknown`."""
     language: str | None = None
     """The same of their language; null: found in the text."""
+    min_words: int = 150
+    """texts: least words of a passage (Chinese: characters); a shorter section is set aside."""
+    max_words: int = 900
+    """texts: most words of a passage; a longer section is cut at scenes, stanzas or paragraphs, at worst between
+    sentences."""
 
 
 @dataclass(kw_only=True)
@@ -69,9 +76,45 @@ class DecontaminateConfig:
 
 
 @dataclass(kw_only=True)
-class SampleConfig:
-    """How the rows that passed are divided."""
+class AskConfig:
+    """How the query of a passage is written backwards, and what it has to pass (source=texts, source=books)."""
 
+    queries: int = 1
+    """Wanted of each passage."""
+    attempts: int = 3
+    """Draws for each query wanted."""
+    prompts: str = "standard"
+    """Folder of collect/ask/prompts/LANGUAGE/, or a path to a folder of your own with query.md and fit.md."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=256))
+    min_words: int = 6
+    """Of a query; a shorter one asks nothing in particular."""
+    leak: LeakConfig = field(default_factory=lambda: LeakConfig(longest_run=8, containment=0.25))
+    """How much of the passage may stand in its query; containment: the share of the query's n-grams."""
+    echo: EchoConfig = field(default_factory=EchoConfig)
+    min_fit: int | None = 4
+    """A second call says from 1 to 5 how well the passage answers the query; the least that is kept. null: no call."""
+    likelihood: bool | None = None
+    """Keep a query only if the scorer finds the passage likelier under it than under another passage's query. null:
+    where the scorer runs in this process."""
+
+
+@dataclass(kw_only=True)
+class TagConfig:
+    """Which of the paper's categories a row belongs to (collect/tag/)."""
+
+    by: str = "none"
+    """none (rows keep the domain they bring), rules (the domain they bring, else key words), or generator (it is
+    asked)."""
+
+
+@dataclass(kw_only=True)
+class SampleConfig:
+    """What of the rows that passed is written, and how it is divided."""
+
+    size: int | None = None
+    """Rows in all; null: every row, or with a mixture as many as its scarcest category allows."""
+    mixture: dict[str, float] = field(default_factory=dict)
+    """Domain -> its share; empty: as they come."""
     held_out: float = 0.02
     """Share of the source documents whose rows go to held_out.jsonl instead."""
 
@@ -83,4 +126,10 @@ class CollectConfig(RunConfig):
     source: SourceConfig = field(default_factory=SourceConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
+    ask: AskConfig = field(default_factory=AskConfig)
+    tag: TagConfig = field(default_factory=TagConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
+    generator: BackendConfig = field(default_factory=BackendConfig)
+    scorer: BackendConfig = field(default_factory=BackendConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _PATHS = {
     "path", "trajectories", "run_dir", "model_path", "training_data", "tokenizer", "replies", "baseline", "rubric",
-    "data", "answers", "set", "instruction",
+    "data", "answers", "set", "instruction", "prompts",
 }  # fmt: skip
 """Keys, by their last part, that hold a path where they hold a text: `~` and `~user` are a home folder there."""
 _LONGEST_NAME = 255
@@ -28,7 +28,7 @@ _AT_LEAST_ONE = {
     "thinking_tokens", "max_new_tokens", "concurrency", "batch_size", "row_tokens", "token_budget", "repeats",
     "max_length", "global_batch", "patience", "processes", "sequence_parallel", "gpus", "examples",
     "tokens_per_example", "max_calls", "max_failures", "screen", "audit", "multi_start", "max_words", "actors",
-    "rows", "shard_rows",
+    "rows", "shard_rows", "queries", "size",
 }  # fmt: skip
 """Keys, by their last part, of which none makes no sense."""
 _NOT_NEGATIVE = {

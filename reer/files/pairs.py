@@ -52,6 +52,8 @@ class Notes:
     """Rows that are trained on without thinking, for they have none."""
     guessed: Counter[str] = field(default_factory=Counter)
     """Rows by a language that nobody knows; that of their answer was taken."""
+    cleaned: Counter[str] = field(default_factory=Counter)
+    """Of works: what was taken off them, and how often."""
 
     def take(self, parts: Parts, turns: str, *, rides: bool = True) -> None:
         """Note one row, and leave out of it the turns that are not wanted."""
@@ -88,6 +90,8 @@ class Notes:
             lines.append(f"no thinking in {rows_in_words(self.thoughtless)}: trained on the answer alone")
         for language, n in self.guessed.most_common(SHOWN):
             lines.append(f"language {language!r} is not known ({rows_in_words(n)}): that of the answer is taken")
+        if taken := [f"{name} {n:,}" for name, n in self.cleaned.most_common() if n]:
+            lines.append(f"taken off: {', '.join(taken)}")
         return [f"{label:<14}{name}: {line}" for line in lines]
 
 

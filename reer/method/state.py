@@ -50,6 +50,8 @@ class State:
             self._begin(_of_start(event, self.start))
         elif isinstance(event, Worth):
             self.worth = event
+        elif not isinstance(event, Attribution | Step):
+            raise TypeError(f"{type(event).__name__} is no event of a search")
         elif event.start != self.start:
             self.elsewhere.append(event)
         else:

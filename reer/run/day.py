@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from reer.config import EvaluationConfig, SftConfig, SynthesizeConfig
+from reer.config import CollectConfig, EvaluationConfig, SftConfig, SynthesizeConfig
 from reer.errors import ConfigError
 from reer.layout import day
 
-C = TypeVar("C", SynthesizeConfig, SftConfig, EvaluationConfig)
+C = TypeVar("C", CollectConfig, SynthesizeConfig, SftConfig, EvaluationConfig)
 
 
 def dated(config: C, *before: str | None) -> C:

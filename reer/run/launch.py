@@ -60,10 +60,10 @@ FREE_KEYS = (
 )  # fmt: skip
 """The same for keys of any group, by their last part."""
 BEFORE = {
-    "benchmark.thoughts": 1,
-    "search.objective.kind": "mean_nll",
+    "benchmark.thoughts": 1, "search.objective.kind": "mean_nll",
+    "source.min_words": 150, "source.max_words": 900, "tag.by": "none", "sample.mixture": {},
     **dict(flatten({"mix": asdict(MixConfig()), "licence": asdict(LicenceConfig())})),
-}
+}  # fmt: skip
 """What was done before a key was known, in folders that do not have it."""
 FREE_PART = "search.worth."
 """The same: what is measured once a search is over. What has not been measured yet is, when it is asked for."""

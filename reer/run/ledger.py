@@ -17,7 +17,21 @@ from typing import Any, Literal
 from reer.errors import RunDirError
 from reer.run.launch import hold
 from reer.text import digest
-from reer.types import Attribution, Baseline, Candidate, Event, Example, First, Start, Step, Usage, Worth
+from reer.types import (
+    Asked,
+    Attribution,
+    Baseline,
+    Candidate,
+    Event,
+    Example,
+    First,
+    Start,
+    Step,
+    Tagged,
+    Usage,
+    Weighed,
+    Worth,
+)
 
 Status = Literal["open", "done", "failed", "quarantined"]
 """open: the search is under way, or was interrupted."""
@@ -201,11 +215,15 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}
 
 
+_FLAT: dict[str, type[Event]] = {"Baseline": Baseline, "Asked": Asked, "Weighed": Weighed, "Tagged": Tagged}
+"""Events that hold nothing but texts, numbers and what they cost."""
+
+
 def decode(kind: str, body: dict[str, Any]) -> Event:
     """An event from its stored form."""
     body["usage"] = Usage(**body["usage"])
-    if kind == "Baseline":
-        return Baseline(**body)
+    if (flat := _FLAT.get(kind)) is not None:
+        return flat(**body)
     if kind == "Attribution":
         return Attribution(**body | {"changes": tuple(body["changes"])})
     if kind == "Worth":

@@ -4,7 +4,20 @@ Knows nothing but the standard library: every other module may import this one.
 """
 
 from .data import Example, Message, Operation, Role, Score, Trajectory, Usage
-from .events import Attribution, Baseline, Candidate, Event, First, Start, Step, Whole, Worth
+from .events import (
+    Asked,
+    Attribution,
+    Baseline,
+    Candidate,
+    Event,
+    First,
+    Start,
+    Step,
+    Tagged,
+    Weighed,
+    Whole,
+    Worth,
+)
 from .models import (
     FAULTS,
     Failed,
@@ -23,6 +36,7 @@ from .models import (
 FORMAT_VERSION = 1
 
 __all__ = [
+    "Asked",
     "Attribution",
     "Baseline",
     "Candidate",
@@ -46,9 +60,11 @@ __all__ = [
     "Scorer",
     "Start",
     "Step",
+    "Tagged",
     "Tokenizer",
     "Trajectory",
     "Usage",
+    "Weighed",
     "Whole",
     "Worth",
     "score_of",

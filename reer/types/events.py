@@ -1,6 +1,6 @@
-"""The events of a search, in the order they happen: a run is their sum, and the ledger keeps them.
+"""The events of a search, in the order they happen, and those of collecting: a run is their sum.
 
-NLLs are in nats per answer token.
+The ledger keeps them. NLLs are in nats per answer token.
 """
 
 from dataclasses import dataclass
@@ -109,4 +109,37 @@ class Worth:
     usage: Usage
 
 
-Event = Baseline | First | Attribution | Step | Worth
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One draw of a query for a passage that has none, and what its checks said."""
+
+    text: str
+    rejected: str | None = None
+    """Name of the check that refused it."""
+    fit: int | None = None
+    """How well the passage answers it, 1 to 5; None where nobody was asked."""
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """A passage under its own query and under another passage's."""
+
+    other: str
+    """That one's query."""
+    nll: float
+    """Under its own, in nats per token."""
+    nll_other: float
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged:
+    """The category of a pair, by a model."""
+
+    domain: str
+    """Empty: its reply named none."""
+    usage: Usage
+
+
+Event = Baseline | First | Attribution | Step | Worth | Asked | Weighed | Tagged

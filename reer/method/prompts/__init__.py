@@ -13,6 +13,7 @@ Knows nothing of models.
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +130,9 @@ def _packaged(language: str) -> Path:
     return Path(__file__).parent / language
 
 
-def parse(text: str, role: str, path: Path) -> Prompt:
-    """The prompt of a role from the text of its file."""
-    placeholders = PLACEHOLDERS[role]
+def parse(text: str, role: str, path: Path, placeholders: Collection[str] | None = None) -> Prompt:
+    """The prompt of a role from the text of its file; `placeholders`: what it has to show, of a role not ours."""
+    placeholders = PLACEHOLDERS[role] if placeholders is None else set(placeholders)
     parts = _HEADING.split(COMMENT.sub("", text))
     sections = dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
     if len(sections) < len(parts) // 2:

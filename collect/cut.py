@@ -1,0 +1,181 @@
+"""Works cut into complete passages: at chapters, else scenes, stanzas, paragraphs, at worst between sentences.
+
+A section between two headings that is neither too short nor too long is one passage. A longer one is cut where its
+parts end, into pieces of about the same length. Positions are characters of the cleaned text.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from reer.text import words
+
+_BLOCK = re.compile(r"[^\n]+(?:\n[^\n]+)*")
+_SCENE = re.compile(r"\s*(?:[*•⁂~#＊＃※◇◆]\s*){1,9}$|\s*[-–—_=]{3,}\s*$|\s*<?hr ?/?>?$")
+_NAMED = re.compile(
+    r"(?:chapter|book|part|volume|canto|act|scene|letter|section|stave|prologue|epilogue|preface|introduction|contents)\b"
+    r"|第[一二三四五六七八九十百千零〇\d]{1,7}[章回节節卷篇部幕折出]|卷[之一二三四五六七八九十\d]|(?:[IVXLC]+|\d{1,3})[.:]?$",
+    re.IGNORECASE,
+)
+_ENDS_SENTENCE = ".!?…。！？;:,；：，—–-\"'”’」』）)]"
+_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[^\Wa-z])|(?<=[。！？])[”’」』）]*")
+_ENDED = re.compile(r"[.!?…。！？][\"'”’」』）)\]*_]*(?:\[?\d{1,3}\]?)?\s*$")
+_LONGEST_HEADING = 80
+_HEADING_WORDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A span of a text."""
+
+    start: int
+    end: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    text: str
+    start: int
+    end: int
+    words: int
+    heading: str
+    """The nearest one above it; empty where there is none."""
+
+
+@dataclass(slots=True)
+class _Section:
+    heading: str
+    parts: list[list[Piece]]
+    """Paragraphs by scene."""
+
+    @property
+    def words(self) -> int:
+        return sum(piece.words for scene in self.parts for piece in scene)
+
+
+def cut(text: str, least: int, most: int) -> Iterator[Passage]:
+    """Passages in their order; those shorter than `least` words and longer than `most` are among them, to be counted.
+
+    One is longer than `most` only where a single sentence is.
+    """
+    for section in _sections(text):
+        for run in _runs(section, text, least, most):
+            start, end = run[0].start, run[-1].end
+            yield Passage(text[start:end], start, end, sum(piece.words for piece in run), section.heading)
+
+
+def _sections(text: str) -> Iterator[_Section]:
+    section = _Section("", [[]])
+    previous_end = 0
+    for block in _BLOCK.finditer(text):
+        gap = text[previous_end : block.start()].count("\n")
+        previous_end = block.end()
+        if _SCENE.match(block.group()):
+            section.parts.append([])
+        elif heading := _heading(block.group()):
+            if section.words:
+                yield section
+                section = _Section("", [[]])
+            section.heading = heading
+        else:
+            if gap > 2 and section.words:  # more than one empty line
+                section.parts.append([])
+            section.parts[-1].append(Piece(block.start(), block.end(), len(words(block.group()))))
+    if section.words:
+        yield section
+
+
+def _heading(block: str) -> str:
+    """The heading that a block is, without its signs; empty where it is none."""
+    first, *more = (line.strip() for line in block.strip().split("\n"))
+    if marked := re.fullmatch(r"#{1,6} +(.+?) *#*", first):
+        return "" if more else marked.group(1)
+    if not more:
+        return first if _is_title(first) else ""
+    whole = len(more) < 3 and _NAMED.match(first) and all(map(_is_title, [first, *more]))
+    return " ".join([first, *more]) if whole else ""
+
+
+def _is_title(line: str) -> bool:
+    """A short line that begins as a name does and ends no sentence, or says what it is ("Chapter")."""
+    if len(line) > _LONGEST_HEADING or not 0 < len(words(line)) <= _HEADING_WORDS:
+        return False
+    begins = line[0].isupper() or line[0].isdigit() or ord(line[0]) >= 0x3400
+    return _NAMED.match(line) is not None or (begins and line[-1] not in _ENDS_SENTENCE)
+
+
+def _runs(section: _Section, text: str, least: int, most: int) -> Iterator[Sequence[Piece]]:
+    """The pieces of each passage of a section."""
+    if section.words <= most:
+        yield [piece for scene in section.parts for piece in scene]
+        return
+    for scenes in _grouped([(scene, sum(p.words for p in scene)) for scene in section.parts if scene], least, most):
+        pieces = [piece for scene in scenes for piece in scene]
+        if sum(piece.words for piece in pieces) <= most:
+            yield pieces
+        else:
+            yield from _balanced(
+                _glued([small for piece in pieces for small in _small(piece, text, most)], text), most
+            )
+
+
+def _grouped(scenes: Sequence[tuple[list[Piece], int]], least: int, most: int) -> Iterator[list[list[Piece]]]:
+    """Scenes that are long enough stand alone; a shorter one goes with the next, if they fit together."""
+    group: list[list[Piece]] = []
+    size = 0
+    for scene, length in scenes:
+        if group and (size >= least or size + length > most):
+            yield group
+            group, size = [], 0
+        group, size = [*group, scene], size + length
+    if group:
+        yield group
+
+
+def _small(piece: Piece, text: str, most: int) -> Iterator[Piece]:
+    """A paragraph; its lines or sentences, where it alone is too long."""
+    if piece.words <= most:
+        yield piece
+        return
+    body = text[piece.start : piece.end]
+    ends = [match.end() for match in (re.finditer("\n", body) if _is_verse(body) else _SENTENCE.finditer(body))]
+    start = 0
+    for end in [*ends, len(body)]:
+        if part := body[start:end].strip():
+            begin = piece.start + start + body[start:end].index(part)
+            yield Piece(begin, begin + len(part), len(words(part)))
+        start = end
+
+
+def _glued(pieces: Sequence[Piece], text: str) -> list[Piece]:
+    """Pieces of which each but the last ends a sentence: what leads over to the next is one with it."""
+    whole: list[Piece] = []
+    for piece in pieces:
+        if whole and not _ENDED.search(text[whole[-1].start : whole[-1].end]):
+            before = whole.pop()
+            piece = Piece(before.start, piece.end, before.words + piece.words)
+        whole.append(piece)
+    return whole
+
+
+def _is_verse(body: str) -> bool:
+    lines = body.split("\n")
+    return len(lines) > 3 and len(body) / len(lines) < 60
+
+
+def _balanced(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+    """As few passages as possible, of about the same length, none over `most` unless a single piece is."""
+    left = sum(piece.words for piece in pieces)
+    run: list[Piece] = []
+    size = 0
+    target = left / math.ceil(left / most)
+    for piece in pieces:
+        if run and (size + piece.words > most or size + piece.words / 2 > target):
+            yield run
+            left -= size
+            run, size, target = [], 0, left / math.ceil(left / most)
+        run, size = [*run, piece], size + piece.words
+    if run:
+        yield run
