@@ -99,15 +99,15 @@ def _at(results: Json, column: Column) -> Json | None:
 
 
 def _tokens(row: Mapping[str, Any], workplace: Workplace) -> dict[str, Json]:
-    """Forward tokens of the search a pair."""
-    for stage in row["stages"]:
-        path = workplace.path / stage / "synthesize/summary.json"
-        if stage.startswith("synthesize-") and path.exists():
-            summary = json.loads(path.read_text(encoding="utf-8"))
-            used, pairs = summary["usage"], summary["examples"]["done"]
-            forward = sum(used.get(key, 0) for key in ("generated_tokens", "prefilled_tokens", "scored_tokens"))
-            return {"tokens a pair": {"mean": forward / pairs}} if pairs else {}
-    return {}
+    """Forward tokens a pair of the search behind a trained model."""
+    searches = [stage for stage in row["stages"] if stage.startswith("synthesize-")]
+    if not searches or not any(stage.startswith("sft-") for stage in row["stages"]):
+        return {}
+    path = workplace.path / searches[-1] / "synthesize/summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    used, pairs = summary["usage"], summary["examples"]["done"]
+    forward = sum(used[key] for key in ("generated_tokens", "prefilled_tokens", "scored_tokens"))
+    return {"tokens a pair": {"mean": forward / pairs}} if pairs else {}
 
 
 def _numbers(rows: Sequence[Printed], columns: Sequence[Column]) -> Iterator[str]:

@@ -94,10 +94,16 @@ def _row(read: Mapping[str, Any], scale: str) -> Row:
         title=read["title"],
         paper=read.get("paper"),
         overrides=tuple((read.get("at") or {}).get(scale) or ()),
-        stages=read.get("stages") or {},
+        stages=_of_scale(read.get("stages") or {}, scale),
         budget_of=read.get("budget_of"),
         skip=(read.get("skip") or {}).get(scale),
     )
+
+
+def _of_scale(stages: Mapping[str, Sequence[str]], scale: str) -> dict[str, list[str]]:
+    """By stage; STAGE@SCALE adds to STAGE at that scale."""
+    named = dict.fromkeys(stage.partition("@")[0] for stage in stages)
+    return {stage: [*stages.get(stage, ()), *stages.get(f"{stage}@{scale}", ())] for stage in named}
 
 
 def paper_columns() -> list[Column]:

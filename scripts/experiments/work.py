@@ -55,7 +55,7 @@ class Workplace:
         command = self.command(stage, row)
         print("$", shlex.join(command), flush=True)
         started = time.monotonic()
-        code, error = _run(command, folder / "log.txt")
+        code, error = run_logged(command, folder / "log.txt")
         if code == INTERRUPTED or code < 0:
             raise KeyboardInterrupt
         record = {
@@ -112,7 +112,7 @@ def _link(path: Path, target: Path) -> None:
         path.symlink_to(target, target_is_directory=True)
 
 
-def _run(command: list[str], log: Path) -> tuple[int, str]:
+def run_logged(command: list[str], log: Path) -> tuple[int, str]:
     """Exit code, and the last line that the command complained with."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {shlex.join(command)}\n")
