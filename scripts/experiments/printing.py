@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import reer
+from experiments.rows import OWN, Column, paper_columns, paper_numbers
+from experiments.work import Workplace, is_done
 from reer.errors import DataError
 from reer.files.results import Row as Json
 from reer.run.launch import PARTIAL
 from reer.types import FORMAT_VERSION
-
-from experiments.rows import OWN, Column, paper_columns, paper_numbers
-from experiments.work import Workplace, is_done
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def is_wanting(row: Mapping[str, Any], workplace: Workplace) -> bool:
     """Whether a row has no numbers though this scale has such a row."""
-    return any(not is_done(workplace.record(stage)) for stage in row["stages"]) or not (row["stages"] or row["skipped"])
+    return any(not is_done(workplace.record(stage)) for stage in row["stages"]) or not (
+        row["stages"] or row["skipped"]
+    )
 
 
 def lines(state: Mapping[str, Any], workplace: Workplace) -> Iterator[str]:
@@ -58,7 +59,9 @@ def read_row(row: Mapping[str, Any], columns: Sequence[Column], workplace: Workp
     if row["problem"]:
         return Printed(row, {}, row["problem"])
     records = {stage: workplace.record(stage) for stage in row["stages"]}
-    if problem := next((said for stage, found in records.items() if (said := _problem(stage, found, workplace))), None):
+    if problem := next(
+        (said for stage, found in records.items() if (said := _problem(stage, found, workplace))), None
+    ):
         return Printed(row, {}, problem)
     numbers: dict[str, Json] = {}
     for benchmark in sorted({column.benchmark for column in columns}):

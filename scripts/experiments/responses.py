@@ -52,11 +52,17 @@ def _importance(sweep: Any, trials: Sequence[Any]) -> Iterator[str]:
 def by_value(sweep: Any, trials: Sequence[Any], key: str) -> dict[str, list[float]]:
     """The numbers of all points with a value of the key, in the order of its values; of a range by its parts."""
     choices, found = sweep.vary[key], defaultdict(list)
-    done = sorted(_done(trials), key=lambda t: t.params[key] if "low" in choices else list(choices).index(t.params[key]))
+    done = sorted(
+        _done(trials), key=lambda t: t.params[key] if "low" in choices else list(choices).index(t.params[key])
+    )
     size = -(-len(done) // BINS)
     for place, trial in enumerate(done):
         part = done[place - place % size : place - place % size + size]
-        ends = f"{part[0].params[key]:.1e} to\n{part[-1].params[key]:.1e}" if "low" in choices else _plain(trial.params[key])
+        ends = (
+            f"{part[0].params[key]:.1e} to\n{part[-1].params[key]:.1e}"
+            if "low" in choices
+            else _plain(trial.params[key])
+        )
         found[ends].append(trial.value)
     return dict(found)
 
@@ -83,7 +89,9 @@ def draw(sweep: Any, trials: Sequence[Any]) -> Path | None:
     drawn = plots.render("responses", f"{sweep.value} by each key of the sweep", figure, 3.2)
     path = sweep.path / "responses.html"
     style = "<style>body{font:15px sans-serif;margin:2em}.narrow{display:none}svg{max-width:100%;height:auto}</style>"
-    head = f"<!doctype html><meta charset=utf-8><title>{escape(sweep.name)}</title>{style}<h1>{escape(sweep.name)}</h1>"
+    head = (
+        f"<!doctype html><meta charset=utf-8><title>{escape(sweep.name)}</title>{style}<h1>{escape(sweep.name)}</h1>"
+    )
     foot = "<p>Large: mean over the points with that value, with its 95 % bootstrap interval; small: the points.</p>"
     write_text(path, f"{head}{drawn}{foot}")
     return path

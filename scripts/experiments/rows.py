@@ -110,7 +110,9 @@ def paper_columns() -> list[Column]:
     """The columns of which the paper's numbers are known."""
     read = json.loads(PAPER.read_text(encoding="utf-8"))["columns"]
     return [
-        Column(row["key"], row["benchmark"], ("groups", row["facet"], row["group"]) if "facet" in row else ("overall",))
+        Column(
+            row["key"], row["benchmark"], ("groups", row["facet"], row["group"]) if "facet" in row else ("overall",)
+        )
         for row in read
     ]
 

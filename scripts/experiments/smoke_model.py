@@ -1,8 +1,9 @@
-"""A model of two layers with random weights, so that every stage can be run on it in seconds (scale=smoke)."""
+"""What scale=smoke needs: a model of two layers with random weights, and a few rows that stand for public data."""
 
 from pathlib import Path
 
 from reer.files.pairs import path_of
+from reer.run.manifest import write_jsonl
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -10,6 +11,18 @@ CHATML = (
 )
 END, BEGIN, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 VOCABULARY = 1000
+
+
+def make_general(path: Path) -> None:
+    """Sums with thinking, where public reasoning data would stand."""
+    sums = [(a, b) for a in (17, 26, 38) for b in (5, 49)]
+    write_jsonl(path, [
+        {
+            "id": f"sum{n}", "query": f"What is {a} + {b}?", "thinking": f"I take {a} and add {b} to it.",
+            "answer": f"{a} + {b} = {a + b}.", "licence": "CC0-1.0",
+        }
+        for n, (a, b) in enumerate(sums)
+    ])  # fmt: skip
 
 
 def make(folder: Path, seed: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
+from experiments.rows import Row
 from reer.config import CollectConfig, EvaluationConfig, SftConfig, SynthesizeConfig, flatten, load, register
 from reer.run.launch import FREE_GROUPS, FREE_KEYS
 from reer.run.manifest import sha256
@@ -22,9 +23,8 @@ from reer.run.overrides import as_typed
 from reer.run.points import TRAINING
 from reer.text import digest
 
-from experiments.rows import Row
-
 VIEWS = {"collect": CollectConfig, "synthesize": SynthesizeConfig, "sft": SftConfig, "evaluate": EvaluationConfig}
+BENCHMARKS = Path(__file__).parents[2] / "conf/benchmark"
 NO_RESULT = tuple(group for group in FREE_GROUPS if group not in ("filter", "steps")) + ("stage", "validate")
 """Groups of keys that change nothing of what a stage writes."""
 UNREAD = {"synthesize": TRAINING}
@@ -92,16 +92,16 @@ class Planner:
         """A stage of a row, and with it those it reads."""
         command = folder.partition("-")[0]
         words = self._words(row, folder)
-        configs = self._composed(row, command, words)
-        flat = [dict(_read(config, command)) for config in configs]
         own = f"runs/{row.experiment}/"
-        read = {_folder(value, own) for config in flat for value in config.values() if _is_in(value, own)}
+        config = dict(_read(_loaded(command, row.experiment, words), command))
+        read = {_folder(value, own) for value in config.values() if _is_in(value, own)}
         inputs = {name: self.stage(row, name, others) for name in sorted(read - {folder})}
         budget = self._budget(row, command, others)
-        hashed = [[(key, _content(value, own, inputs)) for key, value in config.items() if _counts(key)]
-                  for config in flat]  # fmt: skip
-        key = digest(command, hashed, budget.key if budget else None)[:10]
-        return Stage(folder, key, words, inputs, self.benchmarks if command == "evaluate" else (), budget)
+        benchmarks = self.benchmarks if folder == f"evaluate-{row.label}" else ()
+        hashed = [(key, _content(value, own, inputs)) for key, value in config.items() if _counts(key)]
+        asked = [(name, sha256(BENCHMARKS / f"{name}.yaml")) for name in benchmarks]
+        key = digest(command, hashed, asked, budget.key if budget else None)[:10]
+        return Stage(folder, key, words, inputs, benchmarks, budget)
 
     def _budget(self, row: Row, command: str, others: Mapping[str, Row]) -> Stage | None:
         if command != "synthesize" or row.budget_of is None:
@@ -117,12 +117,6 @@ class Planner:
         elif label:  # an evaluation of which the training reads the answers
             words += [f"evaluate={label}", "benchmark=reasoning"]
         return (*words, *row.stages.get(folder, ()), *self.extra)
-
-    def _composed(self, row: Row, command: str, words: Sequence[str]) -> list[dict[str, Any]]:
-        """The config of a stage as its command would load it; of an evaluation one for each benchmark."""
-        asked = any(word.startswith("benchmark=") for word in words)
-        each = [(f"benchmark={name}",) for name in self.benchmarks] if command == "evaluate" and not asked else [()]
-        return [_loaded(command, row.experiment, (*words, *more)) for more in each]
 
 
 @functools.cache

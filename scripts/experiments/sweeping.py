@@ -9,12 +9,11 @@ from typing import Any
 
 import yaml
 
+from experiments.work import run_logged
 from reer.errors import ConfigError, RunDirError
 from reer.run.launch import DONE, INTERRUPTED, PARTIAL, exclusive
 from reer.run.manifest import write_json
 from reer.text import digest
-
-from experiments.work import run_logged
 
 SWEEPS = Path(__file__).parent / "sweeps"
 Values = Mapping[str, Any]

@@ -17,11 +17,10 @@ from statistics import fmean
 from typing import Any
 
 import reer
+from experiments.stages import Stage
 from reer.run.launch import DONE, INTERRUPTED, PARTIAL
 from reer.run.manifest import git_commit, write_json
 from reer.types import FORMAT_VERSION, Usage
-
-from experiments.stages import Stage
 
 BIN = Path(sys.executable).parent
 RECORD = "stage.json"
@@ -76,8 +75,7 @@ class Workplace:
         words = [f"reer-{stage.command}", *stage.words, f"name={self.name}/{stage.id}", f"tracking.group={row}"]
         if stage.budget_of:
             words.append(f"search.max_tokens={self.tokens_a_pair(stage.budget_of)}")
-        several = [word for word in stage.words if word.startswith("benchmark=")]
-        if stage.benchmarks and not several:
+        if stage.benchmarks:
             words += ["-m", f"benchmark={','.join(stage.benchmarks)}"]
         return words
 
@@ -85,7 +83,7 @@ class Workplace:
         """Forward tokens that a search took for one pair, on average."""
         path = self.path / stage.id / stage.folder / "trajectories.jsonl"
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        known = {field: 0 for field in Usage.__dataclass_fields__}
+        known = dict.fromkeys(Usage.__dataclass_fields__, 0)
         return round(fmean(Usage(**(known | row["usage"])).forward_tokens for row in rows))
 
 
@@ -118,7 +116,10 @@ def run_logged(command: list[str], log: Path) -> tuple[int, str]:
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
         process = subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]], stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"TQDM_DISABLE": "1"}
+            [str(BIN / command[0]), *command[1:]],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TQDM_DISABLE": "1"},
         )
         try:
             code = process.wait()
