@@ -68,7 +68,7 @@ def by_value(sweep: Any, trials: Sequence[Any], key: str) -> dict[str, list[floa
 
 
 def draw(sweep: Any, trials: Sequence[Any]) -> Path | None:
-    """The response to each key: mean over the points with that value, all other keys as they came, and its interval."""
+    """The response to each key: mean and interval over the points with that value, other keys as they came."""
     if not _done(trials):
         return None
     responses = {key: by_value(sweep, trials, key) for key in sweep.vary}

@@ -98,7 +98,7 @@ def run_point(sweep: Sweep, values: Values) -> float:
                f"tracking.group={sweep.name}"]  # fmt: skip
     print("$", shlex.join(command), flush=True)
     code, said = run_logged(command, folder / "log.txt")
-    if code == INTERRUPTED or code < 0:
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code not in (DONE, PARTIAL):
         raise RunDirError(f"failed: {said}")

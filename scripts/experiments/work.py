@@ -55,7 +55,7 @@ class Workplace:
         print("$", shlex.join(command), flush=True)
         started = time.monotonic()
         code, error = run_logged(command, folder / "log.txt")
-        if code == INTERRUPTED or code < 0:
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
         record = {
             "row": row,
@@ -126,6 +126,8 @@ def run_logged(command: list[str], log: Path) -> tuple[int, str]:
         except KeyboardInterrupt:  # the stage hears Ctrl-C too, and keeps what it has
             process.wait()
             raise
+    if code < 0:
+        return code, f"{command[0]}: killed by signal {-code}"
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()
     named = [line for line in said if line.startswith(f"{command[0]}: ")]
     return code, (named or said or [""])[-1]
