@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from experiments.stages import Stage, compose, hydra
+from experiments.work import BIN, in_order
 from reer.config import PlanningConfig, SynthesizeConfig, load
 from reer.files.pairs import path_of, read_pairs
 from reer.run.estimate import predict
 from reer.run.overrides import as_typed
 from train.plan import MATMUL, find_card, schedule
 from train.planning.setup import read
-
-from experiments.stages import Stage, compose, hydra
-from experiments.work import BIN, in_order
 
 DECODING = 0.1
 """Speed at which tokens are written, as a share of that at which they are read: memory is what they wait for."""

@@ -84,4 +84,3 @@ def test_every_row_composes_at_every_scale(name, scale):
     planner = Planner(scale, table.benchmarks)
     found = {row.experiment: planner.evaluation(row, others) for row in table.rows if not row.skip}
     assert len({stage.key for stage in found.values()}) == len(found)
-
