@@ -1,7 +1,7 @@
-"""What a table will take, told before it starts: GPU-hours of its searches and trainings, and what its judge is asked.
+"""What a table will take, told before it starts: GPU-hours, and what its judge is asked.
 
-Arithmetic, nothing measured. A search: tokens as `dry_run` reckons them, of the shipped pairs, and two operations for each
-parameter and token. A training: reer-plan. Judging: the stage's own dry run.
+Arithmetic, nothing measured. A search: tokens as `dry_run` reckons them, of the shipped pairs, and two operations
+for each parameter and token. A training: reer-plan. Judging: the stage's own dry run.
 """
 
 import re
@@ -42,12 +42,13 @@ def told(plan: Mapping[str, Stage]) -> Iterator[str]:
     price = planning.plan.price_per_gpu_hour
     dollars = f"  ${hours * price:,.0f}" if price else "  (plan.price_per_gpu_hour=... says how many dollars)"
     gpus = planning.launch.processes
-    yield f"in all     {'':<32}{hours:>9,.0f} GPU-hours of {planning.plan.gpu}{dollars}; {hours / gpus:,.0f} hours on {gpus}"
+    yield f"in all     {'':<32}{hours:>9,.0f} GPU-hours of {planning.plan.gpu}{dollars}"
+    yield f"           {'':<32}{hours / gpus:>9,.0f} hours on {gpus}"
     evaluations = [stage for stage in stages if stage.benchmarks]
     yield f"\n{len(evaluations)} models are evaluated, each on (GPU-hours of their answers are not in the sum):"
     for benchmark in evaluations[0].benchmarks if evaluations else ():
         yield from _dry_run(evaluations[0], benchmark)
-    yield f"\nassumed: {planning.plan.gpu} at {planning.plan.utilisation} of {MATMUL} of its data sheet (plan.utilisation);"
+    yield f"\nassumed: {planning.plan.utilisation} (plan.utilisation) of {MATMUL} of the card's data sheet is reached;"
     yield f"writing at {DECODING} of the speed of reading; lengths of the 24 shipped pairs; sizes by the models' names"
 
 

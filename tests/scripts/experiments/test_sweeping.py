@@ -126,7 +126,7 @@ def test_the_shipped_sweeps_compose():
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_repeats_no_finished_point(here):
-    """Of 9 points the sweep is killed, with the stage, at the fourth; the fourth goes on and three more are not run."""
+    """Of 9 points the sweep is killed, with the stage, at the fourth; that one goes on, three are not run again."""
     (here / "mine.yaml").write_text(SWEEP.replace("FAULT", "none").replace("wait=0", "wait=0.7"))
     program = (
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
