@@ -1,4 +1,4 @@
-"""Searcher with models on many rows, each event in the ledger, with a bar that moves by one per row."""
+"""Work with models on many rows, each event in the ledger, with a bar that moves by one per row."""
 
 import asyncio
 from collections.abc import Callable, Iterator

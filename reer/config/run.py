@@ -11,6 +11,8 @@ class TrackingConfig:
     """none or wandb."""
     project: str = "reer"
     entity: str | None = None
+    group: str | None = None
+    """What runs are grouped by; null: the experiment's name."""
     mode: str | None = None
     """online, offline, or null: online where a key is found, else offline."""
     upload: list[str] = field(default_factory=lambda: ["results", "page"])

@@ -146,7 +146,7 @@ class WandbTracker:
             "entity": tracking.entity,
             "id": run_id(name, stage, run_dir),
             "name": self._name[:LONGEST],
-            "group": name[:LONGEST],
+            "group": (tracking.group or name)[:LONGEST],
             "job_type": stage[:LONGEST],
             "dir": run_dir,
             "config": dict(config),

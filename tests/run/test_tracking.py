@@ -75,6 +75,14 @@ def test_wandb_without_a_key_writes_offline_files(tmp_path: Path, capsys: pytest
     assert TrackingConfig().upload == ["results", "page"]
 
 
+@pytest.mark.usefixtures("keyless")
+def test_runs_are_grouped_by_what_is_asked_for(tmp_path: Path) -> None:
+    tracking = TrackingConfig(kind="wandb", group="ablations/first_thinking")
+    open_tracker(tracking, name="stages/sft-1", stage="sft", run_dir=tmp_path, config={}).finish()
+    [run] = records(tmp_path)
+    assert b"ablations/first_thinking" in run
+
+
 NAMES = ["a/b", "a b", "写作", "写诗", "it's 100% #1?:", "x" * 200, "x" * 201]
 
 

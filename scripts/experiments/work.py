@@ -1,0 +1,133 @@
+"""Runs stages, each once: runs/reproduce/SCALE/STAGE-KEY holds what it made and links to what it read.
+
+A stage is an experiment of its own whose folder is its name, so its command is an ordinary one that can be typed. When
+it is over, stage.json says how it ended. A folder without it is half done, and the same command goes on there.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import reer
+from experiments.stages import Stage
+from reer.run.launch import DONE, INTERRUPTED, PARTIAL
+from reer.run.manifest import git_commit, write_json
+from reer.types import FORMAT_VERSION, Usage
+
+BIN = Path(sys.executable).parent
+RECORD = "stage.json"
+ENDED_WELL = (DONE, PARTIAL)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The folder of one scale."""
+
+    name: str
+    """Within runs/: reproduce/smoke."""
+
+    @property
+    def path(self) -> Path:
+        return Path("runs", self.name)
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """How a stage ended, by its id; None where it has not."""
+        path = self.path / stage / RECORD
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def run(self, stage: Stage, row: str) -> None:
+        """Run a stage, unless it has ended well. What it prints goes to log.txt beside its files."""
+        if is_done(self.record(stage.id)):
+            return
+        folder = self.path / stage.id
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, read in stage.inputs.items():
+            _link(folder / name, Path("..", read.id, name))
+        command = self.command(stage, row)
+        print("$", shlex.join(command), flush=True)
+        started = time.monotonic()
+        code, error = run_logged(command, folder / "log.txt")
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        record = {
+            "row": row,
+            "code": code,
+            "error": error if code not in ENDED_WELL else None,
+            "seconds": round(time.monotonic() - started, 1),
+            "command": command,
+            "inputs": {name: read.key for name, read in stage.inputs.items()},
+            "reer": reer.__version__,
+            "git_commit": git_commit(),
+            "format_version": FORMAT_VERSION,
+        }
+        write_json(folder / RECORD, record)
+        print(f"  {record['seconds']} s" + (f"  {error}" if record["error"] else ""), flush=True)
+
+    def command(self, stage: Stage, row: str) -> list[str]:
+        words = [f"reer-{stage.command}", *stage.words, f"name={self.name}/{stage.id}", f"tracking.group={row}"]
+        if stage.budget_of:
+            words.append(f"search.max_tokens={self.tokens_a_pair(stage.budget_of)}")
+        if stage.benchmarks:
+            words += ["-m", f"benchmark={','.join(stage.benchmarks)}"]
+        return words
+
+    def tokens_a_pair(self, stage: Stage) -> int:
+        """Forward tokens that a search took for one pair, on average."""
+        path = self.path / stage.id / stage.folder / "trajectories.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        known = dict.fromkeys(Usage.__dataclass_fields__, 0)
+        return round(fmean(Usage(**(known | row["usage"])).forward_tokens for row in rows))
+
+
+def is_done(record: dict[str, Any] | None) -> bool:
+    return record is not None and record["code"] in ENDED_WELL
+
+
+def unmet(stage: Stage, workplace: Workplace) -> Stage | None:
+    """The first stage that has to end well before this one can begin, and has not."""
+    before = [read for read in stage.with_inputs() if read is not stage]
+    return next((read for read in before if not is_done(workplace.record(read.id))), None)
+
+
+def in_order(stages: Iterable[Stage]) -> list[Stage]:
+    """Each stage once, what is read before what reads it."""
+    found: dict[str, Stage] = {}
+    for stage in (stage for last in stages for stage in last.with_inputs()):
+        found.setdefault(stage.id, stage)
+    return list(found.values())
+
+
+def _link(path: Path, target: Path) -> None:
+    if not path.is_symlink():
+        path.symlink_to(target, target_is_directory=True)
+
+
+def run_logged(command: list[str], log: Path) -> tuple[int, str]:
+    """Exit code, and the last line that the command complained with."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {shlex.join(command)}\n")
+        file.flush()
+        process = subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TQDM_DISABLE": "1"},
+        )
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the stage hears Ctrl-C too, and keeps what it has
+            process.wait()
+            raise
+    if code < 0:
+        return code, f"{command[0]}: killed by signal {-code}"
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line for line in said if line.startswith(f"{command[0]}: ")]
+    return code, (named or said or [""])[-1]

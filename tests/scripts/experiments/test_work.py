@@ -1,0 +1,86 @@
+"""Stages run once, keep how they ended, and one that fails stops nobody but those that read it."""
+
+import json
+
+import pytest
+from experiments import work
+from experiments.stages import Stage
+from experiments.work import Workplace, is_done, unmet
+
+STUB = """#!/bin/sh
+echo "$0 $@" >> calls
+for word in "$@"; do case $word in name=*) name=${word#name=};; search.*) budget=$word;; esac; done
+mkdir -p runs/$name/synthesize
+echo '{"usage": {"generated_tokens": 5, "prefilled_tokens": 2, "scored_tokens": 3, "calls": 9}}' \
+  > runs/$name/synthesize/trajectories.jsonl
+[ -e fails ] && { echo "reer-synthesize: nothing to read" >&2; exit 1; }
+[ -e dies ] && kill -9 $$
+exit 0
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, "BIN", tmp_path)
+    for name in ("reer-collect", "reer-synthesize"):
+        (tmp_path / name).write_text(STUB)
+        (tmp_path / name).chmod(0o755)
+    return Workplace("reproduce/smoke")
+
+
+COLLECT = Stage("collect", "aa", ("x=1",), {})
+SEARCH = Stage("synthesize", "bb", (), {"collect": COLLECT})
+
+
+def calls(tmp_path):
+    return (tmp_path / "calls").read_text().splitlines()
+
+
+def test_a_stage_runs_once_and_links_to_what_it_reads(workplace, tmp_path):
+    for _ in range(2):
+        workplace.run(COLLECT, "main/deepwriter")
+        workplace.run(SEARCH, "main/deepwriter")
+    assert len(calls(tmp_path)) == 2
+    assert "name=reproduce/smoke/collect-aa tracking.group=main/deepwriter" in calls(tmp_path)[0]
+    assert (workplace.path / "synthesize-bb/collect").resolve() == (workplace.path / "collect-aa/collect").absolute()
+    record = workplace.record("synthesize-bb")
+    assert is_done(record)
+    assert record["inputs"] == {"collect": "aa"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("fails", "reer-synthesize: nothing to read"), ("dies", "reer-synthesize: killed by signal 9")],
+)
+def test_a_failed_stage_keeps_its_reason_and_is_tried_again(workplace, tmp_path, fault, said):
+    workplace.run(COLLECT, "a/b")
+    (tmp_path / fault).touch()
+    workplace.run(SEARCH, "a/b")
+    assert workplace.record("synthesize-bb")["error"] == said
+    later = Stage("sft", "cc", (), {"synthesize": SEARCH})
+    assert unmet(later, workplace) is SEARCH
+    (tmp_path / fault).unlink()
+    workplace.run(SEARCH, "a/b")
+    assert unmet(later, workplace) is None
+
+
+def test_a_budget_is_what_the_other_search_took_for_a_pair(workplace):
+    workplace.run(SEARCH, "a/b")
+    limited = Stage("synthesize", "dd", (), {}, budget_of=SEARCH)
+    assert workplace.command(limited, "a/c")[-1] == "search.max_tokens=10"
+    assert [stage.key for stage in limited.with_inputs()] == ["aa", "bb", "dd"]
+
+
+def test_benchmarks_are_asked_in_one_process(workplace):
+    words = workplace.command(Stage("evaluate-x", "ee", (), {}, benchmarks=("hellobench", "reasoning")), "a/b")
+    assert words[0] == "reer-evaluate"
+    assert words[-2:] == ["-m", "benchmark=hellobench,reasoning"]
+
+
+def test_the_record_says_by_which_version(workplace):
+    import reer
+
+    workplace.run(COLLECT, "a/b")
+    record = json.loads((workplace.path / "collect-aa/stage.json").read_text())
+    assert (record["reer"], record["format_version"], record["row"]) == (reer.__version__, 1, "a/b")
