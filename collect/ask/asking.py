@@ -5,7 +5,7 @@ A draw is one event, with its text and the name of the check that refused it. Kn
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from reer.backend.server.chat import NoJSONMode
@@ -44,7 +44,7 @@ class Asker:
         self.settings = settings
         self.seed = seed
 
-    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncIterator[Event]:
+    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncGenerator[Event]:
         """One `Asked` per draw, from where the recorded ones end.
 
         Raises:

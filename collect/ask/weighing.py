@@ -4,7 +4,7 @@ Both are scored as an answer without thinking, by the layout that the search wil
 protocol.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from reer.layout import Layout
 from reer.text import seed_of
@@ -18,7 +18,7 @@ class Weigher:
         self.scorer = scorer
         self.layout = layout
 
-    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncIterator[Event]:
+    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncGenerator[Event]:
         """One `Weighed`, unless it is recorded.
 
         Raises:

@@ -1,6 +1,6 @@
 """The category of a row by the generator: it is shown the list, and names one."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Tagger:
         self.generator = generator
         self.seed = seed
 
-    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncIterator[Event]:
+    async def run(self, example: Example, recorded: Sequence[Event] = ()) -> AsyncGenerator[Event]:
         """One `Tagged`, unless it is recorded.
 
         Raises:
