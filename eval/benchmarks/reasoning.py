@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reer.config import BenchmarkConfig, DataConfig
 from reer.errors import DataError
+from reer.files.columns import keyed
 from reer.files.pairs import Pairs, read_pairs
 from reer.files.rows import files_of
 from reer.run.manifest import sha256
@@ -112,14 +113,10 @@ def _pairs(path: Path | None, config: BenchmarkConfig) -> Pairs:
     try:
         pairs = read_pairs(path, data=DataConfig(columns=config.columns), default=SHIPPED)
     except DataError as error:
-        raise DataError(_own(str(error))) from error
-    pairs.quarantined = [replace(row, reason=_own(row.reason)) for row in pairs.quarantined]
+        raise DataError(keyed(str(error), "benchmark")) from error
+    pairs.quarantined = [replace(row, reason=keyed(row.reason, "benchmark")) for row in pairs.quarantined]
     pairs.notes.riding.clear()  # an item keeps nothing but what it is asked and judged by
     return pairs
-
-
-def _own(sentence: str) -> str:
-    return sentence.replace("data.columns.", "benchmark.columns.")
 
 
 def _item(example: Example, rubric: Rubric) -> Item:

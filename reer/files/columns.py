@@ -30,6 +30,11 @@ _TEXTS = frozenset((*QUERIES, *ANSWERS))
 _KNOWN = _TEXTS.union((*CHATS, *MORE, *SYSTEMS, *THINKING, "instruction", "history"))
 
 
+def keyed(sentence: str, group: str) -> str:
+    """A sentence about columns, for a stage where another group than `data` names them."""
+    return sentence.replace("data.columns.", f"{group}.columns.")
+
+
 @dataclass(slots=True)
 class Parts:
     """A row taken apart."""

@@ -55,3 +55,9 @@ def test_a_broken_row_is_set_aside_and_a_copy_without_pairs_is_one_sentence(tmp_
     assert [type(row) is Quarantined for row in found] == [True, False]
     with pytest.raises(DataError, match="no usable row; row 1"):
         list(from_dataset(source(tmp_path, "writing_prompts", [empty]), Notes()))
+
+
+def test_a_column_that_no_row_has_is_told_by_the_key_that_names_it(tmp_path):
+    other = {"title": "Write a fable.", "body": "A fox came by."}
+    with pytest.raises(DataError, match=r"^source\.columns\.query=prompt: no row of .* has that column"):
+        list(from_dataset(source(tmp_path, "writing_prompts", [other]), Notes()))

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from reer.backend.server.calls.complaints import is_pressure, named_wait, passes
 from reer.backend.server.calls.local import past_proxies
@@ -18,9 +17,6 @@ from reer.backend.server.calls.slots import Slots
 from reer.backend.server.told import address_of, apart, client_arguments, say, told
 from reer.config import OpenAIBackendConfig
 from reer.errors import BackendError, ModelError
-
-if TYPE_CHECKING:
-    pass
 
 REST, LONGEST_REST = 5.0, 120.0
 """Seconds that a server rests when it is found down, and at most when it is so again and again."""
