@@ -239,7 +239,9 @@ def _tagged(stage: Stage, row: Example) -> Example:
 
 
 def _close(stage: Stage, notes: Notes, facts: dict[str, Any], seconds: float) -> int:
-    """Manifest, summary, what the user is told, exit code."""
+    """Manifest, summary, page, what the user is told, exit code."""
+    from reer.page.report import write_page
+
     config, tally, run_dir = stage.config, stage.tally, stage.out.run_dir
     source = config.source
     inputs = [*_inputs(config), *(file for path in config.decontaminate.paths for file in files_of(path))]
@@ -249,9 +251,11 @@ def _close(stage: Stage, notes: Notes, facts: dict[str, Any], seconds: float) ->
     write_card(run_dir, {"pairs": "pairs.jsonl", "held_out": "held_out.jsonl"})
     write_json(run_dir / "summary.json", _summary(tally, notes, seconds))
     kept = tally.written["split"].total()
-    made = {"results": run_dir / "summary.json"}
+    page = write_page([run_dir], run_dir / "report.html")
+    made = {"results": run_dir / "summary.json", "page": page}
     record(config, config.stage, {"pairs": kept} | {f"rejected/{k}": v for k, v in tally.rejected.items()}, made)
     _tell(config, run_dir, tally, notes)
+    print(f"{'page':<18}{'':>10}  {page}")
     if not kept:
         raise DataError(f"{run_dir}: no row passed; rejected.jsonl says why of each")
     return PARTIAL if tally.quarantined or tally.rejected["unasked"] or tally.rejected["not_weighed"] else DONE

@@ -26,7 +26,7 @@ class Run:
 
     path: Path
     stage: str
-    """synthesize, sft, evaluate or validate."""
+    """collect, synthesize, sft, evaluate or validate."""
     summary: Row
     """summary.json; of an evaluation results.json, of a validation validation.json."""
     manifest: Row
@@ -153,12 +153,20 @@ def stage_of(path: Path) -> str | None:
         return "evaluate"
     if (path / "validation.json").exists():
         return "validate"
+    if (path / "rejected.jsonl").exists() or _is_collecting(path):
+        return "collect"
     if (path / "trajectories.jsonl").exists() or (path / "ledger.db").exists():
         return "synthesize"
     if (path / "metrics.jsonl").exists() or (path / "summary.json").exists():
         examples = _json(path / "summary.json").get("examples")
         return "synthesize" if isinstance(examples, dict) else "sft"
     return None
+
+
+def _is_collecting(path: Path) -> bool:
+    """Whether a folder is of a collection that is at work, or was interrupted."""
+    config = path / "config.yaml"
+    return config.exists() and "stage: collect" in config.read_text(encoding="utf-8").splitlines()
 
 
 SUMMARIES = {"evaluate": "results.json", "validate": "validation.json"}

@@ -12,7 +12,7 @@ from reer.files.results import Run, distinct_labels
 def overview(runs: Sequence[Run]) -> str:
     """A text table; stages that are not among the runs are left out."""
     lines: list[str] = []
-    for stage, told in (("synthesize", _search), ("sft", _training)):
+    for stage, told in (("collect", _collection), ("synthesize", _search), ("sft", _training)):
         found = [run for run in runs if run.stage == stage]
         for run in found:
             lines += [str(run.path)] if len(found) > 1 else []
@@ -22,6 +22,12 @@ def overview(runs: Sequence[Run]) -> str:
     for run in runs:
         lines += _validation(run.summary) if run.stage == "validate" else []
     return "\n".join(lines)
+
+
+def _collection(summary: Mapping[str, Any]) -> list[str]:
+    if not summary:
+        return ["pairs written              none yet"]
+    return [f"pairs written              {summary['pairs']['written']:,} of {summary['pairs']['read']:,} rows"]
 
 
 def _search(summary: Mapping[str, Any]) -> list[str]:

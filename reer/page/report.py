@@ -1,7 +1,7 @@
 """One self-contained page from any run folders: what was found, trained and scored, and the texts to read.
 
-`results` reads the folders; `views`, `evaluation` and `answers` choose and order what is shown; `plots` and
-`score_plots` draw it; the templates lay it out. Everything a model wrote is data: the templates escape it, and the
+`results` reads the folders; `collected`, `views`, `evaluation` and `answers` choose and order what is shown; `plots`
+and `score_plots` draw it; the templates lay it out. Everything a model wrote is data: the templates escape it, and the
 page's own policy forbids every request and every script but its own.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from reer.errors import RunDirError, UserError
 from reer.files.results import Row, Run, read_comparison, read_run, read_runs
 from reer.page import plots
+from reer.page.collected import collection_view
 from reer.page.evaluation import evaluation_view
 from reer.page.overview import overview
 from reer.page.views import search_view, training_view
@@ -51,7 +52,7 @@ def main() -> NoReturn:
 
 def _up_to_date(run: Run) -> Run:
     """A search that is at work, or was interrupted, with what it has finished by now."""
-    if not (run.path / "ledger.db").exists():
+    if run.stage != "synthesize" or not (run.path / "ledger.db").exists():
         return run
     from reer.files.export import bring_up_to_date
 
@@ -127,6 +128,7 @@ def render(runs: Sequence[Run], comparison: Row, title: str, shown: int) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         colours={"none": plots.NONE, "first": plots.FIRST, "final": plots.FINAL, "models": plots.MODELS},
+        collections=[collection_view(run) for run in runs if run.stage == "collect"],
         searches=[search_view(run, shown) for run in runs if run.stage == "synthesize"],
         trainings=[training_view(run) for run in runs if run.stage == "sft"],
         evaluation=evaluation_view(runs, comparison, shown),

@@ -58,6 +58,10 @@ def test_every_row_is_written_or_set_aside_with_its_reason(monkeypatch, tmp_path
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["pairs"] == {"read": 25, "written": 20, "quarantined": 1, "masked": 0}
     assert read_pairs(tmp_path / "run" / "pairs.jsonl").examples[0].licence == "unknown"
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    for reason in ("near duplicates", "contaminated", "min words", "repetition"):
+        assert f"<h3>Refused: {reason}</h3>" in page
+    assert f"&#34;guarded&#34;: &#34;{text(900, 30)}&#34;" in page  # both texts side by side
 
 
 def test_again_gives_the_same_bytes_and_other_settings_are_refused(monkeypatch, tmp_path, capsys):
