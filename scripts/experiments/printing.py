@@ -49,7 +49,7 @@ def lines(state: Mapping[str, Any], workplace: Workplace) -> Iterator[str]:
     rows = [read_row(row, columns, workplace) for row in state["rows"]]
     yield f"{state['question']}  (table {state['table']}, scale {state['scale']})\n"
     if state["scale"] == "smoke":
-        yield "The numbers mean nothing: thinkings are made up, and every model is a random one, whatever the row is called.\n"
+        yield "The numbers mean nothing: thinkings are made up, and every model is random, whatever its row says.\n"
     yield from _numbers(rows, columns)
     yield from _differences(state, columns, workplace)
     yield from _remarks(rows)
