@@ -41,6 +41,8 @@ def test_it_works_where_no_checkout_is(wheel, tmp_path):
     assert python("-c", "import reer, train, eval; print(reer.__file__)").startswith(str(site))
     for stage in ("reer.synthesize", "train.sft", "eval.run"):
         assert "name: demo" in python("-m", stage, "--cfg", "job", "experiment=demo")
+    row = python("-m", "reer.synthesize", "--cfg", "job", "experiment=ablations/no_reflection", "scale=tiny")
+    assert "name: ablations/no_reflection" in row
     assert "2 of 2 kept" in python("-m", "reer.synthesize", "experiment=fake", "data.limit=2")
     python("-m", "reer.page.report", "runs/fake/synthesize")
     assert (tmp_path / "runs" / "fake" / "report.html").exists()

@@ -48,6 +48,8 @@ def lines(state: Mapping[str, Any], workplace: Workplace) -> Iterator[str]:
     columns = [c for c in [*paper_columns(), *OWN] if c.benchmark in state["benchmarks"]]
     rows = [read_row(row, columns, workplace) for row in state["rows"]]
     yield f"{state['question']}  (table {state['table']}, scale {state['scale']})\n"
+    if state["scale"] == "smoke":
+        yield "The numbers mean nothing: thinkings are made up, and every model is random, whatever its row says.\n"
     yield from _numbers(rows, columns)
     yield from _differences(state, columns, workplace)
     yield from _remarks(rows)
