@@ -29,7 +29,7 @@ from reer.method.search import Search
 from reer.run.day import dated
 from reer.run.estimate import estimate
 from reer.run.executor.cluster import Cluster, check_executor
-from reer.run.executor.examples import run_examples
+from reer.run.executor.examples import Searcher, run_examples
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.ledger import Ledger
 from reer.run.manifest import write_manifest
@@ -40,6 +40,8 @@ QUICK = 2000
 """Finished examples that are written within about three seconds."""
 Note = Callable[..., None]
 """Writes the manifest, all but `models`."""
+Work = Callable[[Searcher, int], Coroutine[Any, Any, None]]
+"""Searches all that is open, so many at once."""
 
 
 def run(config: SynthesizeConfig) -> int:
@@ -115,35 +117,36 @@ def search_all(found: Survey, config: SynthesizeConfig, path: Path, run_dir: Pat
     )
     measure = policy.asks_worth(config.search)
     todo = unfinished(rows_of(config.data), ledger, measure=measure)
-    bar = tqdm(total=found.todo * (2 + config.search.max_steps + measure), desc="synthesize", unit="step")
-    with bar:
-        work = functools.partial(run_examples, todo, ledger=ledger, on_event=_Progress(bar, config))
-        if config.executor.kind == "ray":
-            asyncio.run(search_on_cluster(config, work, note))
-        else:
-            search_here(config, work, note)
+    steps = found.todo * (2 + config.search.max_steps + measure)
+
+    async def work(searcher: Searcher, concurrency: int) -> None:
+        with tqdm(total=steps, desc="synthesize", unit="step") as bar:  # not before the models are there
+            await run_examples(todo, searcher, ledger, concurrency, _Progress(bar, config))
+
+    if config.executor.kind == "ray":
+        asyncio.run(search_on_cluster(config, work, note))
+    else:
+        search_here(config, work, note)
 
 
-def search_here(config: SynthesizeConfig, work: Callable[..., Coroutine[Any, Any, None]], note: Note) -> None:
+def search_here(config: SynthesizeConfig, work: Work, note: Note) -> None:
     """Build the models in this process, write the manifest, and search."""
     searching = Searching(config)
     before = searching.facts()
     note(models=before)
     try:
-        asyncio.run(work(searching, concurrency=config.executor.concurrency))
+        asyncio.run(work(searching, config.executor.concurrency))
     finally:
         if (learned := searching.facts()) != before:  # the server refused something on the way
             note(models=learned)
 
 
-async def search_on_cluster(
-    config: SynthesizeConfig, work: Callable[..., Coroutine[Any, Any, None]], note: Note
-) -> None:
+async def search_on_cluster(config: SynthesizeConfig, work: Work, note: Note) -> None:
     """The same with the models in actors; they tell what the manifest says of them."""
     async with Cluster(config.executor, "reer.synthesize:Searching", config) as cluster:
         if before := await cluster.facts():
             note(models=before)
-        await work(cluster, concurrency=cluster.concurrency)
+        await work(cluster, cluster.concurrency)
         if (learned := await cluster.facts()) and learned != before:
             note(models=learned)
 
