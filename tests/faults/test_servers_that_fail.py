@@ -3,6 +3,7 @@ and what passes leaves no trace in what is written."""
 
 import asyncio
 import json
+import re
 import signal
 import sys
 import threading
@@ -210,20 +211,22 @@ def test_a_server_that_is_away_for_five_seconds_is_waited_for(synthesize, tmp_pa
 def test_when_everything_fails_the_run_ends_with_one_sentence_and_the_next_loses_nothing(
     synthesize, patient, tmp_path
 ):
+    unhurried = ("generator.timeout=30", "scorer.timeout=30")  # a busy machine is no fault here
     with running() as server:
-        synthesize(server, "clean")
+        synthesize(server, "clean", *unhurried)
         server.anew()
         budget = iter(range(40))
         server.fault = lambda role, key, attempt: None if next(budget, None) is not None else "500"
-        quick = ("generator.max_retries=1", "scorer.max_retries=1", "generator.max_failures=3",
+        quick = ("generator.max_retries=5", "scorer.max_retries=5", "generator.max_failures=3",
                  "scorer.max_failures=3", "executor.concurrency=2")  # fmt: skip
-        code, _, said = synthesize(server, "run", *quick)
+        code, _, said = synthesize(server, "run", *unhurried, *quick)
         assert code == launch.MISTAKE
         [sentence] = [line for line in said.splitlines() if line.startswith("reer-synthesize:")]
-        assert "3 requests in a row have failed, the last one for: m: InternalServerError" in sentence
+        # two workers may come back with theirs at once
+        assert re.search("[34] requests in a row have failed, the last one for: m: InternalServerError", sentence)
         assert sentence.endswith("nothing is lost, and the same command goes on from here")
         server.fault = lambda role, key, attempt: None
-        code, summary, _ = synthesize(server, "run")
+        code, summary, _ = synthesize(server, "run", *unhurried)
     assert (code, all_end(summary)["done"]) == (launch.DONE, 10)
     assert (tmp_path / "run" / FILE).read_bytes() == (tmp_path / "clean" / FILE).read_bytes()
 

@@ -50,7 +50,7 @@ class Patience:
         """
         from openai import OpenAIError
 
-        failures, slow, waited, begun = 0, 0, 0.0, time.monotonic()
+        failures, slow, waited, failed = 0, 0, 0.0, float("inf")
         tried: list[Server] = []
         while True:
             try:
@@ -71,7 +71,8 @@ class Patience:
                 named, limited = named_wait(error), getattr(error, "status_code", None) == 429
                 failures += not (named and limited)  # a limit that says when it ends is no failure
                 if failures > self._config.max_retries or slow >= SLOW:
-                    raise self._given_up(error, begun) from error
+                    raise self._given_up(error, failed) from error
+                failed = min(failed, time.monotonic())
                 waited += named or 0.0
                 pause = self._named(error, named, waited) if named else _back_off(failures)
             await asyncio.sleep(pause)
@@ -96,10 +97,11 @@ class Patience:
             name = self._config.model_name
             raise ModelError(f"{name} cannot be asked: {told(error, self._config)}; {GOES_ON}") from error
 
-    def _given_up(self, error: Exception, begun: float) -> Unanswered:
+    def _given_up(self, error: Exception, failed: float) -> Unanswered:
+        """`failed`: when it did so first. A server that has answered others since then is not down."""
         late = f"no whole reply in {self._config.timeout:g} s"
         words = late if isinstance(error, TimeoutError) else told(error, self._config)
-        return Unanswered(words, alone=self._answered > begun)
+        return Unanswered(words, alone=self._answered > failed)
 
     def _named(self, error: Exception, pause: float, waited: float) -> float:
         """The wait that the server names, told to the user once where many requests meet it."""
