@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reer.config import DataConfig, SourceConfig, one_line
+from reer.config import DataConfig, SourceConfig
 from reer.errors import ConfigError, DataError
 from reer.files.columns import keyed
 from reer.files.pairs import Notes, Quarantined, pairs_of, path_of, stream_pairs
-from reer.files.rows import Row
+from reer.files.rows import Row, loaded
 from reer.types import Example
 
 UNKNOWN = "unknown"
@@ -65,17 +65,11 @@ def _plain(value: Any) -> Any:
 
 def _rows(source: SourceConfig, name: str) -> Iterator[Any]:
     """Raises: DataError: whatever `datasets` says of what it was asked for."""
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    where: dict[str, Any] = {"path": name, "name": source.subset, "revision": source.revision, "streaming": True}
+    where: dict[str, Any] = {"path": name, "name": source.subset, "revision": source.revision}
     if source.path:
-        where = _local(Path(source.path)) | {"streaming": True}
-    try:
-        yield from load_dataset(split=source.split, **where)
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        hint = "; offline? source.path=FOLDER reads a local copy" if not source.path else ""
-        raise DataError(f"{name}: cannot be loaded ({one_line(error)[:300]}{hint})") from error
+        where = _local(Path(source.path))
+    hint = "; offline? source.path=FOLDER reads a local copy" if not source.path else ""
+    return loaded(name, hint, split=source.split, streaming=True, **where)
 
 
 def _local(path: Path) -> dict[str, Any]:

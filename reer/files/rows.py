@@ -81,14 +81,23 @@ def hub_rows(name: str, subset: str | None, split: str, revision: str | None) ->
     Raises:
         DataError: it cannot be loaded, or has no such split.
     """
+    rows = loaded(name, "; offline? name a local copy", path=name, name=subset, split=split, revision=revision)
+    yield from (Row(name, n, row, row) for n, row in enumerate(rows, start=1))
+
+
+def loaded(title: str, hint: str, **where: Any) -> Iterator[Any]:
+    """What `datasets.load_dataset` gives; `title` and `hint` are for the sentence that says why it does not.
+
+    Raises:
+        DataError: it cannot be loaded.
+    """
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
     try:
-        rows = load_dataset(name, name=subset, split=split, revision=revision)
-        yield from (Row(name, n, row, row) for n, row in enumerate(rows, start=1))
+        yield from load_dataset(**where)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name}: cannot be loaded ({one_line(error)[:300]}; offline? name a local copy)") from error
+        raise DataError(f"{title}: cannot be loaded ({one_line(error)[:300]}{hint})") from error
 
 
 def files_of(source: str | Path) -> list[Path]:
