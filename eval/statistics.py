@@ -80,6 +80,22 @@ def cluster_bootstrap(
     return Estimate(mean, low, high, len(filled))
 
 
+def crossed_bootstrap(values: Floats, seed: int, draws: int = DRAWS, level: float = LEVEL) -> Estimate:
+    """Mean of `values` (repetitions, prompts) with its interval: both are drawn, independently of each other.
+
+    For trainings with several seeds, asked the same prompts (Owen 2007, "The pigeonhole bootstrap": on the safe
+    side). A single repetition is that of `bootstrap_mean`. `n` counts prompts.
+    """
+    repetitions, prompts = values.shape
+    if repetitions < 2 or prompts < 2:
+        return bootstrap_mean(values.mean(axis=0).tolist(), seed, draws, level)
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in values.shape)
+    drawn = np.einsum("dr,rp,dp->d", rows, values, columns)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(values.mean()), float(low), float(high), prompts)
+
+
 def bootstrap(n: int, statistic: Callable[[NDArray[np.int64]], float], seed: int, draws: int = DRAWS) -> Estimate:
     """Any statistic of `n` units, given as a function of their indexes, with its interval.
 

@@ -91,9 +91,9 @@ def compare_lifts(evaluations: Sequence[Evaluation], seed: int) -> dict[str, Any
     if len(rows) < 2:
         return None
     everywhere = [name for name in next(iter(rows.values())) if all(name in found for found in rows.values())]
-    shared = [name for name in everywhere if len({_what(found[name]) for found in rows.values()}) == 1]
+    shared = [name for name in everywhere if len({answer_measured(found[name]) for found in rows.values()}) == 1]
     models = {model: _model([found[name] for name in shared]) for model, found in rows.items()}
-    nlls = {model: {name: _own(found[name]) for name in shared} for model, found in rows.items()}
+    nlls = {model: {name: own_nll(found[name]) for name in shared} for model, found in rows.items()}
     pairs = [_pair(a, b, models, nlls, seed) for a, b in combinations(models, 2)]
     tested = [pair["nll"] for pair in pairs if pair["nll"] and pair["nll"]["p"] is not None]
     for test, adjusted in zip(tested, holm([test["p"] for test in tested]), strict=True):
@@ -101,11 +101,13 @@ def compare_lifts(evaluations: Sequence[Evaluation], seed: int) -> dict[str, Any
     return {"n": len(shared), "other_tokens": len(everywhere) - len(shared), "models": models, "pairs": pairs}
 
 
-def _what(row: Row) -> tuple[Any, ...]:
+def answer_measured(row: Row) -> tuple[Any, ...]:
+    """Which answer, and in how many tokens; numbers of unlike ones are not compared."""
     return row.get("pair"), row.get("answer_tokens")
 
 
-def _own(row: Row) -> float:
+def own_nll(row: Row) -> float:
+    """Nats per answer token behind the model's own thinking; without any where it thought nothing."""
     together = row["nll"]["model_with_thinking"]
     return float(row["nll"]["model"] if together is None else together)
 
@@ -117,7 +119,7 @@ def _model(rows: Sequence[Row]) -> dict[str, Any]:
     exact = is_exact(rows)
     asked = max(((row.get("thoughts") or {}).get("asked", 1) for row in rows), default=1)
     return {
-        "nll": fmean(map(_own, rows)) if rows else None,
+        "nll": fmean(map(own_nll, rows)) if rows else None,
         "without_thinking": fmean(row["nll"]["model"] for row in rows) if rows else None,
         "one_thought": fmean(ones) if ones else None,
         "thinking_tokens": fmean(lengths) if lengths else None,

@@ -6,7 +6,7 @@ for each parameter and token. A training: reer-plan. Judging: the stage's own dr
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +23,9 @@ DECODING = 0.1
 """Speed at which tokens are written, as a share of that at which they are read: memory is what they wait for."""
 
 
-def told(plan: Mapping[str, Stage]) -> Iterator[str]:
-    """The estimate as lines of text."""
-    stages = in_order(plan.values())
+def told(lasts: Sequence[Stage]) -> Iterator[str]:
+    """The estimate as lines of text, of the last stages of all rows."""
+    stages = in_order(lasts)
     searches, trainings = ([s for s in stages if s.command == kind] for kind in ("synthesize", "sft"))
     hours = 0.0
     with hydra():

@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import reer
+from experiments.likelihood import likelihood_lines
 from experiments.rows import OWN, Column, paper_columns, paper_numbers
 from experiments.work import Workplace, is_done
 from reer.errors import DataError
@@ -50,8 +52,9 @@ def lines(state: Mapping[str, Any], workplace: Workplace) -> Iterator[str]:
     yield f"{state['question']}  (table {state['table']}, scale {state['scale']})\n"
     if state["scale"] == "smoke":
         yield "The numbers mean nothing: thinkings are made up, and every model is random, whatever its row says.\n"
-    yield from _numbers(rows, columns)
+    yield from _numbers(rows, columns, state["seeds"])
     yield from _differences(state, columns, workplace)
+    yield from likelihood_lines(state, workplace, [p.row["experiment"] for p in rows if p.problem is None])
     yield from _remarks(rows)
     yield "\nlineage (stage-key; rows with one key share the stage)"
     yield from (f"  {p.row['title']}: {' -> '.join(p.row['stages'])}" for p in rows if p.row["stages"])
@@ -67,14 +70,23 @@ def read_row(row: Mapping[str, Any], columns: Sequence[Column], workplace: Workp
         return Printed(row, {}, problem)
     numbers: dict[str, Json] = {}
     for benchmark in sorted({column.benchmark for column in columns}):
+        paths = [workplace.path / folder / benchmark / "results.json" for folder in row["folders"]]
         try:
-            text = (workplace.path / row["folder"] / benchmark / "results.json").read_text(encoding="utf-8")
-            results = json.loads(text)
+            results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         except (OSError, ValueError) as error:
             return Printed(row, numbers, f"{benchmark} has no results that can be read ({error})")
         here = [column for column in columns if column.benchmark == benchmark]
-        numbers |= {column.key: found for column in here if (found := _at(results, column))}
+        numbers |= {column.key: found for column in here if (found := _over_seeds(results, column))}
     return Printed(row, numbers | _tokens(row, workplace), None, _remark(records))
+
+
+def _over_seeds(results: Sequence[Json], column: Column) -> Json | None:
+    """One seed's estimate; of several the mean, between the lowest and the highest."""
+    found = [estimate for each in results if (estimate := _at(each, column))]
+    if len(found) < len(results) or len(found) == 1:
+        return found[0] if len(results) == 1 and found else None
+    means = [estimate["mean"] for estimate in found]
+    return {"mean": fmean(means), "low": min(means), "high": max(means)}
 
 
 def _problem(stage: str, record: Json | None, workplace: Workplace) -> str | None:
@@ -115,7 +127,7 @@ def _tokens(row: Mapping[str, Any], workplace: Workplace) -> dict[str, Json]:
     return {"tokens a pair": {"mean": forward / pairs}} if pairs else {}
 
 
-def _numbers(rows: Sequence[Printed], columns: Sequence[Column]) -> Iterator[str]:
+def _numbers(rows: Sequence[Printed], columns: Sequence[Column], seeds: Sequence[int]) -> Iterator[str]:
     paper = paper_numbers()
     last = ["tokens a pair"] if any("tokens a pair" in p.numbers for p in rows) else []
     percent = {column.key for column in columns if column.percent}
@@ -126,7 +138,8 @@ def _numbers(rows: Sequence[Printed], columns: Sequence[Column]) -> Iterator[str
         theirs = paper.get(printed.row["paper"] or "", {})
         cells = [_cell(printed.numbers.get(key), theirs.get(key), key in percent) for key in keys]
         yield f"| {printed.row['title']} | {' | '.join(cells)} |"
-    yield "\nours [95 %] (the paper's, at second hand: reer/files/data/paper.json)"
+    said = "[95 %]" if len(seeds) == 1 else f"mean of seeds {', '.join(map(str, seeds))} [lowest, highest]"
+    yield f"\nours {said} (the paper's, at second hand: reer/files/data/paper.json)"
 
 
 def _cell(ours: Json | None, theirs: float | None, percent: bool) -> str:
@@ -154,7 +167,8 @@ def _differences(state: Mapping[str, Any], columns: Sequence[Column], workplace:
         return
     found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
     [reference] = [row for row in state["rows"] if row["experiment"] == state["reference"]]
-    yield f"\ndifference to `{reference['title']}` [95 %], p after Holm"
+    of_seed = f" of seed {state['seeds'][0]}" if len(state["seeds"]) > 1 else ""
+    yield f"\ndifference to `{reference['title']}`{of_seed} [95 %], p after Holm"
     for row in state["rows"]:
         tests = [(c.key, test) for c in columns if (test := _test(found, c, reference["label"], row["label"]))]
         if tests:

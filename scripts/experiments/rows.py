@@ -51,6 +51,8 @@ class Table:
     """Experiment that all others are compared with."""
     benchmarks: tuple[str, ...]
     rows: tuple[Row, ...]
+    decides: tuple[str, ...] = ()
+    """Experiments whose difference to the reference in the NLL of held-out answers answers it, said beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,21 @@ def read_table(name: str, scale: str) -> Table:
     if name not in tables():
         raise ConfigError(f"table {name} is unknown: choose one of {', '.join(tables())}")
     read = yaml.safe_load((TABLES / f"{name}.yaml").read_text(encoding="utf-8"))
-    rows = tuple(_row(row, scale) for row in read["rows"])
-    return Table(name, read["question"], read["reference"], tuple(read["benchmarks"]), rows)
+    rows = tuple(_row(row, read.get("stages") or {}, scale) for row in read["rows"])
+    decides = tuple(read.get("decides") or ())
+    return Table(name, read["question"], read["reference"], tuple(read["benchmarks"]), rows, decides)
 
 
-def _row(read: Mapping[str, Any], scale: str) -> Row:
+def _row(read: Mapping[str, Any], all_rows: Mapping[str, Sequence[str]], scale: str) -> Row:
+    stages = _of_scale(all_rows, scale)
+    for stage, words in _of_scale(read.get("stages") or {}, scale).items():
+        stages[stage] = [*stages.get(stage, ()), *words]
     return Row(
         experiment=read["experiment"],
         title=read["title"],
         paper=read.get("paper"),
         overrides=tuple((read.get("at") or {}).get(scale) or ()),
-        stages=_of_scale(read.get("stages") or {}, scale),
+        stages=stages,
         budget_of=read.get("budget_of"),
         skip=(read.get("skip") or {}).get(scale),
     )

@@ -79,6 +79,8 @@ class Planner:
     benchmarks: tuple[str, ...]
     extra: tuple[str, ...] = ()
     """What every stage of every row is given last."""
+    seed: int = 0
+    """Of the training and of the evaluation; pairs, searches and what else a training reads are those of seed 0."""
 
     def evaluation(self, row: Row, others: Mapping[str, Row]) -> Stage:
         """The last stage of a row; `others`: rows by experiment, of which one may set the budget.
@@ -116,6 +118,8 @@ class Planner:
             words += [f"evaluate.label={label}", *row.stages.get("evaluate", ())]
         elif label:  # an evaluation of which the training reads the answers
             words += [f"evaluate={label}", "benchmark=reasoning"]
+        if self.seed and (command == "sft" or label == row.label):
+            words.append(f"seed={self.seed}")
         return (*words, *row.stages.get(folder, ()), *self.extra)
 
 
