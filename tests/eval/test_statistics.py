@@ -10,6 +10,7 @@ from eval.statistics import (
     alpha_estimate,
     bootstrap_mean,
     cluster_bootstrap,
+    crossed_bootstrap,
     histogram,
     holm,
     kendall_tau,
@@ -98,6 +99,21 @@ def test_values_of_one_prompt_are_drawn_together() -> None:
     """Ten copies of every value tell no more than one."""
     values = [1.0, 2.0, 4.0, 5.0, 3.5, 2.5]
     assert cluster_bootstrap([[v] * 10 for v in values], 5) == bootstrap_mean(values, 5)
+
+
+def test_seeds_and_prompts_are_drawn_independently() -> None:
+    """Against the exact variance of such draws (Owen 2007), which two factors alone make."""
+    prompts, seeds = np.linspace(-1, 1, 40), np.linspace(-0.5, 0.5, 30)[:, None]
+    found = crossed_bootstrap(prompts + seeds, 3, draws=20000)
+    deviation = (prompts.var() / 40 + seeds.var() / 30) ** 0.5
+    assert found.mean == pytest.approx(0.0, abs=1e-12)
+    assert found.high == pytest.approx(1.96 * deviation, rel=0.04)
+    assert found.low == pytest.approx(-1.96 * deviation, rel=0.04)
+
+
+def test_one_seed_is_a_bootstrap_of_prompts() -> None:
+    values = [1.0, 2.0, 4.0, 5.0, 3.5, 2.5]
+    assert crossed_bootstrap(np.asarray([values]), 5) == bootstrap_mean(values, 5)
 
 
 def test_prompts_count_the_same_unless_values_are_pooled() -> None:

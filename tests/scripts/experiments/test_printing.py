@@ -49,13 +49,14 @@ def row(workplace, n, *, done=True, **record):
         write(workplace.path / folder / name / "results.json", results)
     return {
         "experiment": f"a/r{n}", "title": f"row {n}", "paper": "full", "label": f"r{n}", "problem": None,
-        "skipped": False, "stages": stages, "folder": folder,
+        "skipped": False, "stages": stages, "folders": [folder],
     }  # fmt: skip
 
 
 def state(*rows):
     return {
-        "table": "ablations", "scale": "smoke", "overrides": [], "question": "Why?", "reference": "a/r0",
+        "table": "ablations", "scale": "smoke", "overrides": [], "seeds": [0],
+        "question": "Why?", "reference": "a/r0", "decides": [],
         "benchmarks": ["hellobench", "reasoning"], "comparison": "ablations/comparison.json", "compared": None,
         "rows": list(rows),
     }  # fmt: skip
@@ -111,9 +112,20 @@ def test_differences_are_those_to_the_reference_whichever_way_they_were_made(wor
     assert "difference to `row 0` [95 %], p after Holm\n  row 1: HB-A +2.00 [+1.00, +3.00] p 0.020" in text
 
 
+def test_several_seeds_are_their_mean_between_the_lowest_and_the_highest(workplace):
+    other = row(workplace, 1)
+    results = {"benchmarks": {"reasoning": {"overall": {"mean": 3.75}}}}
+    write(workplace.path / other["folders"][0] / "reasoning/results.json", results)
+    both = row(workplace, 0)
+    both["folders"] += other["folders"]
+    text = "\n".join(printing.lines(state(both) | {"seeds": [0, 1]}, workplace))
+    assert "| row 0 | – | 87.5 [87.5, 87.5] (87.5) | 3.50 [3.25, 3.75] | – | – | – | – | 50.0 |" in text
+    assert "ours mean of seeds 0, 1 [lowest, highest]" in text
+
+
 def test_broken_results_are_one_sentence(workplace):
     broken = row(workplace, 0)
-    (workplace.path / broken["folder"] / "reasoning/results.json").write_text("{")
+    (workplace.path / broken["folders"][0] / "reasoning/results.json").write_text("{")
     assert "row 0: reasoning has no results that can be read" in printed(workplace, broken)
 
 

@@ -28,7 +28,9 @@ def reproduce(tmp_path, monkeypatch):
 
 
 def arguments(**changed):
-    values = {"table": "ablations", "scale": "smoke", "only_print": False, "yes": False, "overrides": []}
+    values = {
+        "table": "ablations", "scale": "smoke", "seeds": [0], "only_print": False, "yes": False, "overrides": [],
+    }  # fmt: skip
     return argparse.Namespace(**(values | changed))
 
 
@@ -60,7 +62,17 @@ def test_full_tells_what_it_takes_and_runs_nothing(reproduce, tmp_path, monkeypa
 def test_a_row_that_cannot_be_composed_is_a_sentence_of_its_own(reproduce):
     table = rows.read_table("ablations", "smoke")
     broken = replace(table.rows[0], experiment="ablations/none", title="none")
-    plan, problems = reproduce.planned(replace(table, rows=(broken, table.rows[1])), "smoke", [])
+    plan, problems = reproduce.planned(replace(table, rows=(broken, table.rows[1])), arguments())
     assert list(plan) == ["ablations/first_thinking"]
     assert "ablations/none" in problems["ablations/none"]
-    assert work.in_order(plan.values())
+    assert work.in_order(plan["ablations/first_thinking"])
+
+
+def test_seeds_are_of_trainings_and_evaluations_and_share_pairs_and_searches(reproduce):
+    table = rows.read_table("ablations", "smoke")
+    plan, _ = reproduce.planned(table, arguments(seeds=[0, 1]))
+    first, second = ([stage.id for stage in work.in_order([last])] for last in plan["main/deepwriter"])
+    assert first[:2] == second[:2]
+    assert not {*first[2:]} & {*second[2:]}
+    [training] = [stage for stage in work.in_order(plan["main/deepwriter"][1:]) if stage.command == "sft"]
+    assert "seed=1" in training.words
