@@ -5,16 +5,19 @@ it is over, stage.json says how it ended. A folder without it is half done, and 
 """
 
 import json
+import multiprocessing
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TextIO
 
 import reer
 from experiments.stages import Stage
@@ -25,6 +28,9 @@ from reer.types import FORMAT_VERSION, Usage
 BIN = Path(sys.executable).parent
 RECORD = "stage.json"
 ENDED_WELL = (DONE, PARTIAL)
+QUIET = {"TQDM_DISABLE": "1"}
+Start = Callable[[Sequence[str], TextIO], int]
+"""Runs a command to its end, its words to a log; its exit code, negative where a signal killed it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Workplace:
 
     name: str
     """Within runs/: reproduce/smoke."""
+    start: Start | None = None
+    """How commands are run; None: as they would be typed."""
 
     @property
     def path(self) -> Path:
@@ -54,7 +62,7 @@ class Workplace:
         command = self.command(stage, row)
         print("$", shlex.join(command), flush=True)
         started = time.monotonic()
-        code, error = run_logged(command, folder / "log.txt")
+        code, error = run_logged(command, folder / "log.txt", self.start)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         record = {
@@ -69,7 +77,7 @@ class Workplace:
             "format_version": FORMAT_VERSION,
         }
         write_json(folder / RECORD, record)
-        print(f"  {record['seconds']} s" + (f"  {error}" if record["error"] else ""), flush=True)
+        print(f"  {stage.id}: {record['seconds']} s" + (f"  {error}" if record["error"] else ""), flush=True)
 
     def command(self, stage: Stage, row: str) -> list[str]:
         words = [f"reer-{stage.command}", *stage.words, f"name={self.name}/{stage.id}", f"tracking.group={row}"]
@@ -110,24 +118,72 @@ def _link(path: Path, target: Path) -> None:
         path.symlink_to(target, target_is_directory=True)
 
 
-def run_logged(command: list[str], log: Path) -> tuple[int, str]:
+def run_all(stages: Sequence[Stage], workplace: Workplace, row_of: Callable[[Stage], str], jobs: int) -> None:
+    """Run stages, given in order of work, `jobs` at a time: each as soon as what it reads is there.
+
+    A stage that needs one which failed is left out, and said.
+    """
+    waiting, running = list(stages), dict[Future[None], Stage]()
+    with ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            for stage in _ready(waiting, running.values()):
+                waiting.remove(stage)
+                if (missing := unmet(stage, workplace)) is None:
+                    running[pool.submit(workplace.run, stage, row_of(stage))] = stage
+                else:
+                    print(f"not run: {stage.id} needs {missing.id}")
+            for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[ended]
+                ended.result()
+
+
+def _ready(waiting: Sequence[Stage], running: Iterable[Stage]) -> list[Stage]:
+    """Stages of which nothing that they need is still to be done."""
+    ahead = {stage.id for stage in (*waiting, *running)}
+    return [stage for stage in waiting if not ahead & {read.id for read in stage.with_inputs() if read is not stage}]
+
+
+def run_logged(command: list[str], log: Path, start: Start | None = None) -> tuple[int, str]:
     """Exit code, and the last line that the command complained with."""
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {shlex.join(command)}\n")
         file.flush()
-        process = subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"TQDM_DISABLE": "1"},
-        )
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:  # the stage hears Ctrl-C too, and keeps what it has
-            process.wait()
-            raise
+        code = (start or started)(command, file)
     if code < 0:
         return code, f"{command[0]}: killed by signal {-code}"
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()
     named = [line for line in said if line.startswith(f"{command[0]}: ")]
     return code, (named or said or [""])[-1]
+
+
+def started(command: Sequence[str], log: TextIO) -> int:
+    """The exit code of a command that is run as it would be typed."""
+    process = subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]], stdout=log, stderr=subprocess.STDOUT, env=os.environ | QUIET
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # the stage hears Ctrl-C too, and keeps what it has
+        process.wait()
+        raise
+
+
+def forked(command: Sequence[str], log: TextIO) -> int:
+    """As `started`, from a process that has imported the libraries already: for stages of seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "trl", "peft", "datasets", "scipy.stats"])
+    process = context.Process(target=_as_typed, args=(list(command), log.name))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def _as_typed(command: list[str], log: str) -> None:
+    """In the new process: what the console command does."""
+    with open(log, "a", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    os.environ.update(QUIET)
+    sys.argv = [str(BIN / command[0]), *command[1:]]
+    [entry] = entry_points(group="console_scripts", name=command[0])
+    entry.load()()

@@ -29,7 +29,8 @@ def reproduce(tmp_path, monkeypatch):
 
 def arguments(**changed):
     values = {
-        "table": "ablations", "scale": "smoke", "seeds": [0], "only_print": False, "yes": False, "overrides": [],
+        "table": "ablations", "scale": "smoke", "seeds": [0], "jobs": None, "only_print": False, "yes": False,
+        "overrides": [],
     }  # fmt: skip
     return argparse.Namespace(**(values | changed))
 

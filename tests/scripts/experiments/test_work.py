@@ -5,7 +5,7 @@ import json
 import pytest
 from experiments import work
 from experiments.stages import Stage
-from experiments.work import Workplace, is_done, unmet
+from experiments.work import Workplace, forked, is_done, run_all, unmet
 
 STUB = """#!/bin/sh
 echo "$0 $@" >> calls
@@ -17,6 +17,13 @@ echo '{"usage": {"generated_tokens": 5, "prefilled_tokens": 2, "scored_tokens": 
 [ -e dies ] && kill -9 $$
 exit 0
 """
+
+MEETING = """#!/bin/sh
+for word in "$@"; do case $word in name=*) name=${word#name=};; esac; done
+mkdir -p met runs/$name/synthesize && touch met/$(basename $name)
+while [ $(ls met | wc -l) -lt 2 ]; do sleep 0.05; done
+"""
+"""Ends only where another one is at work."""
 
 
 @pytest.fixture
@@ -84,3 +91,29 @@ def test_the_record_says_by_which_version(workplace):
     workplace.run(COLLECT, "a/b")
     record = json.loads((workplace.path / "collect-aa/stage.json").read_text())
     assert (record["reer"], record["format_version"], record["row"]) == (reer.__version__, 1, "a/b")
+
+
+def test_stages_run_side_by_side_each_after_what_it_reads(workplace, tmp_path, capsys):
+    (tmp_path / "reer-synthesize").write_text(MEETING)
+    others = [Stage("synthesize", key, (), {"collect": COLLECT}) for key in ("s1", "s2")]
+    last = Stage("collect", "zz", (), {"synthesize": others[1]})
+    run_all([COLLECT, *others, last], workplace, lambda stage: "a/b", jobs=2)
+    assert all(is_done(workplace.record(stage.id)) for stage in (COLLECT, *others, last))
+    assert "collect-zz" in calls(tmp_path)[-1]
+
+
+def test_what_reads_a_failed_stage_is_left_out_and_the_rest_goes_on(workplace, tmp_path, capsys):
+    (tmp_path / "reer-synthesize").write_text("#!/bin/sh\nexit 1\n")
+    reader = Stage("sft", "cc", (), {"synthesize": SEARCH})
+    alone = Stage("collect", "dd", (), {})
+    run_all([COLLECT, SEARCH, reader, alone], workplace, lambda stage: "a/b", jobs=2)
+    assert "not run: sft-cc needs synthesize-bb" in capsys.readouterr().out
+    assert is_done(workplace.record("collect-dd"))
+
+
+def test_a_forked_command_is_the_command(tmp_path):
+    """Its words are in the log and its exit code is that of the command line."""
+    with (tmp_path / "log.txt").open("w") as log:
+        code = forked(["reer-report", str(tmp_path / "nothing")], log)
+    assert code == 1
+    assert (tmp_path / "log.txt").read_text().startswith("reer-report: ")
