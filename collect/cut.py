@@ -147,7 +147,7 @@ def _runs(section: _Section, text: str, least: int, most: int) -> Iterator[Seque
             yield pieces
         else:
             yield from _balanced(
-                _glued([small for piece in pieces for small in _small(piece, text, most)], text), most
+                _glued([small for piece in pieces for small in _small(piece, text, most)], text, most), most
             )
 
 
@@ -179,14 +179,15 @@ def _small(piece: Piece, text: str, most: int) -> Iterator[Piece]:
         start = end
 
 
-def _glued(pieces: Sequence[Piece], text: str) -> list[Piece]:
+def _glued(pieces: Sequence[Piece], text: str, most: int) -> list[Piece]:
     """Pieces of which each but the last ends a sentence: what leads over to the next is one with it, and verse that
-    prose quotes is one with the prose before it."""
+    prose quotes is one with the prose before it, if they fit together."""
     whole: list[Piece] = []
     before = ""
     for piece in pieces:
         body = text[piece.start : piece.end]
-        if before and (not _ENDED.search(before) or (_is_verse(body) and not _is_verse(before))):
+        quoted = before and _is_verse(body) and not _is_verse(before) and whole[-1].words + piece.words <= most
+        if before and (quoted or not _ENDED.search(before)):
             last = whole.pop()
             piece = Piece(last.start, piece.end, last.words + piece.words)
         whole.append(piece)
