@@ -70,12 +70,12 @@ def run(config: CollectConfig) -> int:
     if config.tag.by not in TAGS:
         raise ConfigError(f"tag.by={config.tag.by} is unknown (known: {', '.join(TAGS)})")
     check(config)
-    notes = Notes()
+    notes = Notes(group="source")
     if config.dry_run:
         print(_estimate(config, notes))
         return DONE
     guard = Guard(guarded(config.decontaminate.paths))
-    next(_rows(config, Notes()))  # without one, no folder is made
+    next(_rows(config, Notes(group="source")))  # without one, no folder is made
     run_dir, started = Path(config.run_dir), time.monotonic()
     with exclusive(run_dir):
         begun = any((run_dir / name).exists() for name in ("manifest.json", "ledger.db"))
