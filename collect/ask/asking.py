@@ -142,6 +142,7 @@ def verdict(reply: str) -> int | None:
         found = _FIT.search(reply)
         return int(found.group(1) or found.group(2)) if found else None
     value = value.get("fit") if isinstance(value, dict) else value
+    value = int(value) if isinstance(value, str) and value.strip() in ("1", "2", "3", "4", "5") else value
     return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5 else None
 
 

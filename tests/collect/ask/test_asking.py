@@ -93,6 +93,8 @@ def test_a_second_call_says_how_well_the_passage_answers(reply, fit, reason):
     ("reply", "fit"),
     [
         ('{"fit": 2}', 2),
+        ('{"fit": "4"}', 4),
+        ('{"fit": "all of it"}', None),
         ('{"fit": 9}', None),
         ('{"fit": true}', None),
         ("1-5", None),
@@ -138,6 +140,15 @@ def test_the_other_query_is_never_the_passages_own():
     queries = {"a": "A?", "b": "B?", "c": "C?"}
     assert all(other_query(name, queries, seed) != queries[name] for name in queries for seed in range(20))
     assert other_query("a", {"a": "A?"}, 0) is None
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", ["standard", "small"])
+def test_every_set_of_prompts_opens_a_request_that_its_own_checks_let_through(name, language):
+    wording = load_wording(name, language)
+    assert wording.query.openers
+    assert all(not wording.query.talks_of_itself(opener) for opener in wording.query.openers)
+    assert "{answer}" not in wording.fit.render(query="q", answer="a")
 
 
 def test_a_set_of_prompts_that_is_not_there_is_refused():
