@@ -60,7 +60,7 @@ class Writer:
         if found := re.search(r"<request>\n(.*)\n</request>\n\n<reply>\n(.*)\n</reply>", shown, re.DOTALL):
             query, text = found.groups()
             return completion(says(json.dumps({"fit": 5 if query == query_of(text) else 1})))
-        if found := re.search(r"<text>\n(.*)\n</text>", shown, re.DOTALL):
+        if "<task>" in shown and (found := re.search(r"<text>\n(.*)\n</text>", shown, re.DOTALL)):
             return completion(says(f"<task>\n{self.ask(found.group(1))}\n</task>"))
         return None
 

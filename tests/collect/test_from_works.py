@@ -66,14 +66,14 @@ def test_from_works_to_one_page(tiny_model, tmp_path):
     asked = [
         "benchmark.path=runs/mine/collect/held_out.jsonl",
         "benchmark.max_tokens=24",
-        "benchmark.thinking_tokens=12",
+        "benchmark.thinking_tokens=8",
     ]
-    call(tmp_path, "eval.run", *asked, "backend@judge.backend=fake", "model.dtype=float32", "model.max_length=4096")
+    call(tmp_path, "eval.run", *asked, "backend@judge.backend=fake", *model)
     results = json.loads((folder / "evaluate-tuned" / "reasoning" / "results.json").read_text())
     assert results["reference_lift"]["n_asked"] == len(held)
     words = [sys.executable, "-m", "reer.page.report", "runs/mine"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (folder / "report.html").read_text(encoding="utf-8")
-    for text in (pairs[0]["query"], "leaked", "evaluate-tuned"):
+    for text in (pairs[0]["query"], "Collection", "Search", "Training", "Reference lift", "Provenance"):
         assert text in page
