@@ -84,7 +84,7 @@ class AskConfig:
     attempts: int = 3
     """Draws for each query wanted."""
     prompts: str = "standard"
-    """Folder of collect/ask/prompts/LANGUAGE/, or a path to a folder of your own with query.md and fit.md."""
+    """standard, small (for small models), or a path to a folder of your own with query.md and fit.md."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=256))
     min_words: int = 6
     """Of a query; a shorter one asks nothing in particular."""
