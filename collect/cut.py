@@ -13,16 +13,34 @@ from reer.text import words
 
 _BLOCK = re.compile(r"[^\n]+(?:\n[^\n]+)*")
 _SCENE = re.compile(r"\s*(?:[*•⁂~#＊＃※◇◆]\s*){1,9}$|\s*[-–—_=]{3,}\s*$|\s*<?hr ?/?>?$")
+_PARTS = "chapter|book|part|volume|canto|act|scene|letter|lecture|sermon|section|stave"
+_CHINESE = r"第[一二三四五六七八九十百千零〇\d]{1,7}[章回节節卷篇部幕折出]|卷[之一二三四五六七八九十\d]"
+_COUNTS = (
+    "[ivxlc]+|[0-9]+|(?:the )?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last)"
+    "|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen"
+    "|eighteen|nineteen|(?:twenty|thirty)(?:-[a-z]+)?"
+)
 _NAMED = re.compile(
-    r"(?:chapter|book|part|volume|canto|act|scene|letter|section|stave|prologue|epilogue|preface|introduction|contents)\b"
-    r"|第[一二三四五六七八九十百千零〇\d]{1,7}[章回节節卷篇部幕折出]|卷[之一二三四五六七八九十\d]|(?:[IVXLC]+|\d{1,3})[.:]?$",
+    rf"(?:{_PARTS}|prologue|epilogue|preface|introduction|contents)\b|{_CHINESE}|(?:[IVXLC]+|\d{{1,3}})[.:]?$",
     re.IGNORECASE,
 )
+"""How the line of a heading begins where it ends as no sentence does: "Part of the story"."""
+_NUMBERED = re.compile(
+    rf"(?:{_PARTS}) (?:{_COUNTS})\b|(?:prologue|epilogue|preface|introduction|contents)\W*$|{_CHINESE}"
+    r"|(?:[IVXLC]+|\d{1,3})[.:]?$|(?-i:[IVXLC]{2,})[.:] \S",
+    re.IGNORECASE,
+)
+"""The same where it ends with a full stop: "Part of him wanted to stay." is no heading."""
+_QUOTED = re.compile(r"[\"“‘「『]([^\"“”「」『』]+)[\"”’」』]")
+_REFERENCE = re.compile(r"\d:\d+(?:[-–]\d+)?$")
+"""Of a motto: "Luke 10:42"."""
 _ENDS_SENTENCE = ".!?…。！？;:,；：，—–-\"'”’」』）)]"
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[^\Wa-z])|(?<=[。！？])[”’」』）]*")
 _ENDED = re.compile(r"[.!?…。！？][\"'”’」』）)\]*_]*(?:\[?\d{1,3}\]?)?\s*$")
 _LONGEST_HEADING = 80
 _HEADING_WORDS = 12
+_LONGEST_CAPITALS = 200
+"""Of a heading in capitals, in characters: what old books say a chapter holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +86,21 @@ def cut(text: str, least: int, most: int) -> Iterator[Passage]:
 
 def _sections(text: str) -> Iterator[_Section]:
     section = _Section("", [[]])
-    previous_end = 0
+    previous_end, below_heading = 0, False
     for block in _BLOCK.finditer(text):
         gap = text[previous_end : block.start()].count("\n")
         previous_end = block.end()
         if _SCENE.match(block.group()):
             section.parts.append([])
-        elif heading := _heading(block.group()):
+            below_heading = False
+        elif heading := _heading(block.group(), apart=gap > 2 or below_heading):
+            below_heading = True
             if section.words:
                 yield section
                 section = _Section("", [[]])
             section.heading = heading
         else:
+            below_heading = False
             if gap > 2 and section.words:  # more than one empty line
                 section.parts.append([])
             section.parts[-1].append(Piece(block.start(), block.end(), len(words(block.group()))))
@@ -87,23 +108,32 @@ def _sections(text: str) -> Iterator[_Section]:
         yield section
 
 
-def _heading(block: str) -> str:
-    """The heading that a block is, without its signs; empty where it is none."""
+def _heading(block: str, *, apart: bool) -> str:
+    """The heading that a block is, without its signs; empty where it is none. `apart`: more than one empty line stands
+    above it, or a heading."""
     first, *more = (line.strip() for line in block.strip().split("\n"))
     if marked := re.fullmatch(r"#{1,6} +(.+?) *#*", first):
         return "" if more else marked.group(1)
     if not more:
-        return first if _is_title(first) else ""
+        return first if _is_title(first) or (apart and _is_set_off(first)) else ""
     whole = len(more) < 3 and _NAMED.match(first) and all(map(_is_title, [first, *more]))
     return " ".join([first, *more]) if whole else ""
 
 
 def _is_title(line: str) -> bool:
-    """A short line that begins as a name does and ends no sentence, or says what it is ("Chapter")."""
-    if len(line) > _LONGEST_HEADING or not 0 < len(words(line)) <= _HEADING_WORDS:
+    """A short line that begins as a name does and ends no sentence, or says what it is ("Chapter I.")."""
+    if len(line) > _LONGEST_HEADING or not 0 < len(words(line)) <= _HEADING_WORDS or _REFERENCE.search(line):
         return False
-    begins = line[0].isupper() or line[0].isdigit() or ord(line[0]) >= 0x3400
-    return _NAMED.match(line) is not None or (begins and line[-1] not in _ENDS_SENTENCE)
+    if line[-1] in _ENDS_SENTENCE:
+        return _NUMBERED.match(line) is not None
+    return _NAMED.match(line) is not None or line[0].isupper() or line[0].isdigit() or ord(line[0]) >= 0x3400
+
+
+def _is_set_off(line: str) -> bool:
+    """A title in quotation marks or a line in capitals; where it does not stand apart, it is speech or a shout."""
+    if quoted := _QUOTED.fullmatch(line):
+        return quoted.group(1)[-1] not in _ENDS_SENTENCE and _is_title(quoted.group(1))
+    return line.isupper() and len(line) <= _LONGEST_CAPITALS and len(words(line)) > 1
 
 
 def _runs(section: _Section, text: str, least: int, most: int) -> Iterator[Sequence[Piece]]:
@@ -117,7 +147,7 @@ def _runs(section: _Section, text: str, least: int, most: int) -> Iterator[Seque
             yield pieces
         else:
             yield from _balanced(
-                _glued([small for piece in pieces for small in _small(piece, text, most)], text), most
+                _glued([small for piece in pieces for small in _small(piece, text, most)], text, most), most
             )
 
 
@@ -149,14 +179,19 @@ def _small(piece: Piece, text: str, most: int) -> Iterator[Piece]:
         start = end
 
 
-def _glued(pieces: Sequence[Piece], text: str) -> list[Piece]:
-    """Pieces of which each but the last ends a sentence: what leads over to the next is one with it."""
+def _glued(pieces: Sequence[Piece], text: str, most: int) -> list[Piece]:
+    """Pieces of which each but the last ends a sentence: what leads over to the next is one with it, and verse that
+    prose quotes is one with the prose before it, if they fit together."""
     whole: list[Piece] = []
+    before = ""
     for piece in pieces:
-        if whole and not _ENDED.search(text[whole[-1].start : whole[-1].end]):
-            before = whole.pop()
-            piece = Piece(before.start, piece.end, before.words + piece.words)
+        body = text[piece.start : piece.end]
+        quoted = before and _is_verse(body) and not _is_verse(before) and whole[-1].words + piece.words <= most
+        if before and (quoted or not _ENDED.search(before)):
+            last = whole.pop()
+            piece = Piece(last.start, piece.end, last.words + piece.words)
         whole.append(piece)
+        before = body
     return whole
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from reer.config import CollectConfig
 from reer.errors import ConfigError, DataError
-from reer.files.pairs import Notes, Quarantined, path_of
+from reer.files.pairs import SHOWN, Notes, Quarantined, path_of
 from reer.files.rows import files_of
 from reer.method.cost import tokens
 from reer.run.launch import DONE, PARTIAL, command, exclusive, open_run_dir
@@ -37,6 +37,7 @@ from .read.pairs import from_dataset, from_files
 from .read.passages import from_texts, off_length
 from .read.texts import text_files
 from .sample import drawn, is_held_out, wanted
+from .tag.categories import counted_as
 from .tag.model import tag_all, tagged
 from .tag.rules import by_rules
 
@@ -70,12 +71,12 @@ def run(config: CollectConfig) -> int:
     if config.tag.by not in TAGS:
         raise ConfigError(f"tag.by={config.tag.by} is unknown (known: {', '.join(TAGS)})")
     check(config)
-    notes = Notes()
+    notes = Notes(group="source")
     if config.dry_run:
         print(_estimate(config, notes))
         return DONE
     guard = Guard(guarded(config.decontaminate.paths))
-    next(_rows(config, Notes()))  # without one, no folder is made
+    next(_rows(config, Notes(group="source")))  # without one, no folder is made
     run_dir, started = Path(config.run_dir), time.monotonic()
     with exclusive(run_dir):
         begun = any((run_dir / name).exists() for name in ("manifest.json", "ledger.db"))
@@ -204,7 +205,7 @@ def _write(stage: Stage, passed: Spool) -> None:
 
     sampled = bool(config.sample.mixture or config.sample.size)
     taken = _drawn(config, [(row.id, row.domain) for row, held in rows() if not held]) if sampled else set()
-    stage.tally.untagged = 0  # counted while rows were counted
+    stage.tally.untagged, stage.tally.unknown = 0, Counter()  # counted while rows were counted
     for row, held in rows():
         if held or not sampled or row.id in taken:
             stage.out.keep(row, "held_out" if held else "pairs")
@@ -213,6 +214,7 @@ def _write(stage: Stage, passed: Spool) -> None:
 
 
 def _drawn(config: CollectConfig, rows: list[tuple[str, str]]) -> set[str]:
+    rows = [(name, counted_as(domain, config.sample.mixture)) for name, domain in rows]
     there = Counter(domain for _, domain in rows)
     counts = wanted(there, config.sample.mixture, config.sample.size)
     if not sum(counts.values()):
@@ -232,7 +234,9 @@ def _tagged(stage: Stage, row: Example) -> Example:
         domain = by_rules(row)
     elif stage.config.tag.by == "generator" and stage.ledger is not None:
         found = tagged(row, stage.ledger)
-        stage.tally.untagged += found is None or not found.domain
+        if not (found and found.domain):
+            stage.tally.untagged += 1
+            stage.tally.unknown[found.reply if found else "no reply"] += 1
         domain = found.domain if found and found.domain else row.domain
     brought = {"domain_brought": row.domain} if row.domain and row.domain != domain else {}
     return replace(row, domain=domain, extra=dict(row.extra) | brought)
@@ -268,6 +272,7 @@ def _summary(tally: Tally, notes: Notes, seconds: float) -> dict[str, Any]:
         "queries": {"passages": tally.passages, "answered": tally.answered, "drawn": tally.drawn},
         "rejected": {name: tally.rejected[name] for name in REASONS},
         "untagged": tally.untagged,
+        "unknown_categories": dict(tally.unknown.most_common(SHOWN)),
         "written": {name: dict(counts.most_common()) for name, counts in tally.written.items()},
         "words": {"mean": round(tally.words / kept, 1) if kept else None},
         "columns": notes.table(),
@@ -303,7 +308,10 @@ def _tell(config: CollectConfig, run_dir: Path, tally: Tally, notes: Notes) -> N
     if sampled := tally.rejected["sampled_out"]:
         print(f"{'sampled out':<18}{-sampled:>10,}  {left - sampled:>10,} left")
     if tally.untagged:
-        print(f"{'untagged':<18}{tally.untagged:>10,}  rows kept the domain they brought: the reply named none")
+        [(said, n), *_] = tally.unknown.most_common(1)
+        print(
+            f"{'untagged':<18}{tally.untagged:>10,}  rows keep the domain they brought; replies: {said!r} ({n:,}), …"
+        )
     if tally.masked:
         print(f"{'masked':<18}{tally.masked:>10,}  patterns of personal data (no names)")
     counts = tally.written["split"]

@@ -26,6 +26,13 @@ FIT = {
 """What a judge replies."""
 _FIT = re.compile(r"\"?fit\"?\s*[:：]\s*\"?([1-5])\b|\A\W*([1-5])\b(?!\s*[-–/.]\s*\d)")
 _TAG = re.compile(r"</?[a-zA-Z_]+\s*/?>")
+_OF_A_TEXT = re.compile(
+    r"\b(?:the|this) text (?:discuss|describ|highlight|mention|emphasi[sz]|tell|explor|deals|focuses|is about)"
+    r"|\b(?:text|story|poem|piece) (?:that )?(?:you|was|is) (?:have )?provided|\bprovided (?:text|story|poem|piece)\b"
+    r"|(?:该|这篇|此)(?:文|文章|短文|故事)(?:讲述|描述|描写|讨论|强调|提到)|所给(?:的)?(?:文|故事)",
+    re.IGNORECASE,
+)
+"""A report of a text, where one is asked for: small models tell what they were shown."""
 REASONS = (
     "no_tag", "truncated", "no_text", "refused", "failed_draw", "too_short", "tags", "prompt_residue", "echo",
     "leaked", "wrong_language", "identical", "no_verdict", "judged",
@@ -88,7 +95,7 @@ class Asker:
             return "too_short"
         if _TAG.search(text):
             return "tags"
-        if prompt.talks_of_itself(text):
+        if prompt.talks_of_itself(text) or _OF_A_TEXT.search(text):
             return "prompt_residue"
         if _echoes(text.removeprefix(opener), prompt, self.settings):
             return "echo"
@@ -142,6 +149,7 @@ def verdict(reply: str) -> int | None:
         found = _FIT.search(reply)
         return int(found.group(1) or found.group(2)) if found else None
     value = value.get("fit") if isinstance(value, dict) else value
+    value = int(value) if isinstance(value, str) and value.strip() in ("1", "2", "3", "4", "5") else value
     return value if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 5 else None
 
 

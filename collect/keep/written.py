@@ -34,6 +34,8 @@ class Tally:
     """Queries that were drawn for them."""
     untagged: int = 0
     """Rows of which the generator named no category."""
+    unknown: Counter[str] = field(default_factory=Counter)
+    """What it said instead."""
     rejected: Counter[str] = field(default_factory=Counter)
     written: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in SHOWN})
     words: int = 0

@@ -7,7 +7,6 @@ from typing import Any
 
 from reer.config import DataConfig, SourceConfig
 from reer.errors import ConfigError, DataError
-from reer.files.columns import keyed
 from reer.files.pairs import Notes, Quarantined, pairs_of, path_of, stream_pairs
 from reer.files.rows import Row, loaded
 from reer.types import Example
@@ -26,7 +25,7 @@ def from_files(source: SourceConfig, notes: Notes) -> Iterator[Example | Quarant
     """
     path = path_of(Path(source.path) if source.path else None)
     data = DataConfig(path=str(path), columns=source.columns, turns=source.turns)
-    for row in _in_own_words(stream_pairs(path, source.limit, data, notes=notes)):
+    for row in stream_pairs(path, source.limit, data, notes=notes):
         yield row if isinstance(row, Quarantined) else described(row, source, path.name)
 
 
@@ -42,20 +41,11 @@ def from_dataset(source: SourceConfig, notes: Notes) -> Iterator[Example | Quara
         raise ConfigError("source.hub is missing: the id of a dataset, or source.path=FOLDER of a local copy")
     data = DataConfig(columns=source.columns, turns=source.turns)
     rows = (Row(name, n, value, _plain(value)) for n, value in enumerate(_rows(source, name), start=1))
-    for row in _in_own_words(pairs_of(rows, name, source.limit, data, notes)):
+    for row in pairs_of(rows, name, source.limit, data, notes):
         if isinstance(row, Quarantined):
             yield replace(row, text=row.text[:SHOWN])
         else:
             yield described(row, source, name)
-
-
-def _in_own_words(rows: Iterator[Example | Quarantined]) -> Iterator[Example | Quarantined]:
-    """The rows. The reader's sentences name its own key; here it is another."""
-    try:
-        for row in rows:
-            yield replace(row, reason=keyed(row.reason, "source")) if isinstance(row, Quarantined) else row
-    except DataError as error:
-        raise DataError(keyed(str(error), "source")) from error
 
 
 def _plain(value: Any) -> Any:

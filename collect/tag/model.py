@@ -1,5 +1,9 @@
-"""The category of a row by the generator: it is shown the list, and names one."""
+"""The category of a row by the generator: it is shown the list, and names one.
 
+A reply is taken only if it is a name of the list; another is kept as it stands and counted, never guessed at.
+"""
+
+import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +17,20 @@ from reer.text import seed_of
 from reer.types import Event, Example, Failed, GenerateRequest, Generator, Message, Tagged
 
 from ..keep.work import Rows, work_through
-from .rules import CATEGORIES
+from .categories import CATEGORIES
 
 SHOWS = {"query", "answer", "categories"}
 _HERE = Path(__file__).parent / "prompts"
 _SHOWN = 3000
 """Characters of the answer that are shown: enough to tell what it is."""
+_KEPT = 200
+"""Characters of a reply that names none."""
+_LISTED = "\n".join(f"{name}: {what}" for name, what in CATEGORIES.items())
+_BEFORE = re.compile(
+    r"(?:[\s\d.*#_`\"'“‘「<>()\[\]-]|(?:the )?(?:category|kind|name|answer|类别|种类|名称)(?: is)?\s*[:：])*"
+)
+_AFTER = re.compile(r"[\s*_`\"'”’」<>()\[\]]*(?:$|[.,;:!—–\n。，；：]|\s[-(])")
+_NAMES = {re.compile(re.escape(name).replace("_", r"[_ &-]+").replace("/", r"\s*/\s*")): name for name in CATEGORIES}
 
 
 class Tagger:
@@ -35,7 +47,7 @@ class Tagger:
         if recorded:
             return
         prompt = prompt_in(example.language)
-        shown = prompt.render(query=example.query, answer=example.answer[:_SHOWN], categories="\n".join(CATEGORIES))
+        shown = prompt.render(query=example.query, answer=example.answer[:_SHOWN], categories=_LISTED)
         request = GenerateRequest(
             messages=(Message("user", shown),),
             seeds=(seed_of(self.seed, example.id, "domain"),),
@@ -43,7 +55,11 @@ class Tagger:
             temperature=0.0,
         )
         [[draw]] = await self.generator.generate([request])
-        yield Tagged(domain="" if isinstance(draw, Failed) else named_in(draw.text), usage=draw.usage)
+        if isinstance(draw, Failed):
+            yield Tagged(domain="", reply=draw.reason, usage=draw.usage)
+        else:
+            domain = named_in(draw.text)
+            yield Tagged(domain=domain, reply="" if domain else draw.text[:_KEPT].strip(), usage=draw.usage)
 
 
 def tag_all(config: CollectConfig, rows: Rows, ledger: Ledger) -> None:
@@ -77,7 +93,11 @@ def prompt_in(language: str) -> Prompt:
 
 
 def named_in(reply: str) -> str:
-    """The category that stands first in a reply; empty where none does."""
+    """The category that a reply begins with and that stands there alone; empty where there is none."""
     plain = reply.lower()
-    found = {name: plain.find(name) for name in CATEGORIES if name in plain}
-    return min(found, key=lambda name: found[name], default="")
+    start = _BEFORE.match(plain)
+    at = start.end() if start else 0
+    for pattern, name in _NAMES.items():
+        if (found := pattern.match(plain, at)) and _AFTER.match(plain, found.end()):
+            return name
+    return ""

@@ -81,7 +81,10 @@ async def _compare(
     except LayoutError as error:
         return _missing(str(error), thoughts)
     if _answer_ids(plain) != _answer_ids(base):
-        raise ConfigError("scorer and evaluated model split an answer into different tokens: no lift can be measured")
+        raise ConfigError(
+            "scorer and evaluated model split an answer into different tokens: no lift can be measured "
+            "(model.path names the scorer)"
+        )
     laid_out = [_laid_out(example, thought, layouts[0]) for thought in thoughts]
     exact = all(thought.failed == "empty" for thought, _ in laid_out)
     if not exact and not any(encoded for _, encoded in laid_out):

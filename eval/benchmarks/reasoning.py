@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from reer.config import BenchmarkConfig, DataConfig
-from reer.errors import DataError
-from reer.files.columns import keyed
 from reer.files.pairs import Pairs, read_pairs
 from reer.files.rows import files_of
 from reer.run.manifest import sha256
@@ -109,12 +107,8 @@ def load(config: BenchmarkConfig) -> Benchmark:
 
 
 def _pairs(path: Path | None, config: BenchmarkConfig) -> Pairs:
-    """Pairs in any form that a search reads. The reader's sentences name its own key; here it is another."""
-    try:
-        pairs = read_pairs(path, data=DataConfig(columns=config.columns), default=SHIPPED)
-    except DataError as error:
-        raise DataError(keyed(str(error), "benchmark")) from error
-    pairs.quarantined = [replace(row, reason=keyed(row.reason, "benchmark")) for row in pairs.quarantined]
+    """Pairs in any form that a search reads."""
+    pairs = read_pairs(path, data=DataConfig(columns=config.columns), default=SHIPPED, group="benchmark")
     pairs.notes.riding.clear()  # an item keeps nothing but what it is asked and judged by
     return pairs
 

@@ -84,7 +84,7 @@ class AskConfig:
     attempts: int = 3
     """Draws for each query wanted."""
     prompts: str = "standard"
-    """Folder of collect/ask/prompts/LANGUAGE/, or a path to a folder of your own with query.md and fit.md."""
+    """standard, small (for small models), or a path to a folder of your own with query.md and fit.md."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=256))
     min_words: int = 6
     """Of a query; a shorter one asks nothing in particular."""
@@ -100,7 +100,7 @@ class AskConfig:
 
 @dataclass(kw_only=True)
 class TagConfig:
-    """Which of the paper's categories a row belongs to (collect/tag/)."""
+    """Which of the 25 categories a row belongs to: 13 of the paper and 12 of ours (collect/tag/categories.py)."""
 
     by: str = "none"
     """none (rows keep the domain they bring), rules (the domain they bring, else key words), or generator (it is
@@ -114,7 +114,8 @@ class SampleConfig:
     size: int | None = None
     """Rows in all; null: every row, or with a mixture as many as its scarcest category allows."""
     mixture: dict[str, float] = field(default_factory=dict)
-    """Domain -> its share; empty: as they come."""
+    """Domain -> its share; empty: as they come. One of our own categories that it does not name counts as that of the
+    paper's which it is a part of."""
     held_out: float = 0.02
     """Share of the source documents whose rows go to held_out.jsonl instead."""
 

@@ -31,7 +31,7 @@ _KNOWN = _TEXTS.union((*CHATS, *MORE, *SYSTEMS, *THINKING, "instruction", "histo
 
 
 def keyed(sentence: str, group: str) -> str:
-    """A sentence about columns, for a stage where another group than `data` names them."""
+    """A sentence about a row, where another group than `data` names columns."""
     return sentence.replace("data.columns.", f"{group}.columns.")
 
 
@@ -96,12 +96,14 @@ class Named:
             self.unseen -= row.keys()
             self.there |= dict.fromkeys(row)
 
-    def refuse_unseen(self, source: str | Path) -> None:
-        """Raises: DataError: no row had a column of that name."""
+    def refuse_unseen(self, source: str | Path, group: str = "data") -> None:
+        """Raises: DataError: no row had a column of that name, which `group` named."""
         for part, name in self.columns.items():
             if name in self.unseen and self.there:
                 there = ", ".join(self.there)
-                raise DataError(f"data.columns.{part}={name}: no row of {source} has that column (there are: {there})")
+                raise DataError(
+                    f"{group}.columns.{part}={name}: no row of {source} has that column (there are: {there})"
+                )
 
 
 def take_apart(row: Any, columns: Mapping[str, str] | None = None) -> Parts:

@@ -14,7 +14,7 @@ from typing import Any
 
 from reer.config import DataConfig
 from reer.errors import ConfigError, DataError
-from reer.files.columns import Named, Parts, take_apart
+from reer.files.columns import Named, Parts, keyed, take_apart
 from reer.files.rows import BadRow, Row, read_rows
 from reer.text import digest, digest_of_texts, language_code, language_of
 from reer.types import Example
@@ -40,6 +40,8 @@ class Quarantined:
 class Notes:
     """What reading did to the rows, for the user to see once."""
 
+    group: str = "data"
+    """The key under which the user says what columns and turns are."""
     taken: Counter[tuple[tuple[str, str], ...]] = field(default_factory=Counter)
     """Rows by what was taken for what: (part, columns) of each part."""
     riding: dict[str, None] = field(default_factory=dict)
@@ -83,7 +85,9 @@ class Notes:
         if label == "pairs" and any(part == "thinking" for used in self.taken for part, _ in used):
             lines.append("thinking that rows bring is kept in their `extra`; the search looks for its own")
         if self.dropped_turns:
-            lines.append(f"earlier turns are left out of {rows_in_words(self.dropped_turns)} (data.turns=last)")
+            lines.append(
+                f"earlier turns are left out of {rows_in_words(self.dropped_turns)} ({self.group}.turns=last)"
+            )
         if self.thought_before:
             lines.append(f"the thinking before earlier replies is left out of {rows_in_words(self.thought_before)}")
         if self.thoughtless:
@@ -158,10 +162,15 @@ class Pairs:
 
 
 def read_pairs(
-    path: Path | None, limit: int | None = None, data: DataConfig | None = None, *, default: str = "pairs.jsonl"
+    path: Path | None,
+    limit: int | None = None,
+    data: DataConfig | None = None,
+    *,
+    default: str = "pairs.jsonl",
+    group: str = "data",
 ) -> Pairs:
-    """What `stream_pairs` gives, all at once."""
-    pairs = Pairs(path_of(path, default))
+    """What `stream_pairs` gives, all at once; `group` is the key under which the user says what columns are."""
+    pairs = Pairs(path_of(path, default), notes=Notes(group=group))
     for row in stream_pairs(path, limit, data, default=default, notes=pairs.notes):
         pairs.quarantined.append(row) if isinstance(row, Quarantined) else pairs.examples.append(row)
     return pairs
@@ -197,11 +206,12 @@ def stream_pairs(
 def pairs_of(
     rows: Iterable[Row], source: str | Path, limit: int | None, data: DataConfig, notes: Notes
 ) -> Iterator[Example | Quarantined]:
-    """The same of rows that somebody has read; `source` is what sentences call the whole of them.
+    """The same of rows that somebody has read; `source` is what sentences call the whole of them, and `notes` says
+    which key names their columns.
 
     Raises: as `stream_pairs`.
     """
-    check_turns(data.turns)
+    check_turns(data.turns, notes.group)
     named, ids = Named(data.columns), _Ids()
     first_bad: Quarantined | None = None
     for row in rows:
@@ -215,12 +225,12 @@ def pairs_of(
                 where = f"row {before[1]}" + (f" of {before[0]}" if before[0] != row.file else "")
                 raise BadRow(f"id {example.id!r} occurs twice (first in {where})")
         except BadRow as error:
-            bad = Quarantined(row.file, row.number, str(error), row.text)
+            bad = Quarantined(row.file, row.number, keyed(str(error), notes.group), row.text)
             first_bad = first_bad or bad
             yield bad
             continue
         yield example
-    named.refuse_unseen(source)
+    named.refuse_unseen(source, notes.group)
     if not ids.count:
         why = f"; row {first_bad.row}: {first_bad.reason}" if first_bad else ": it is empty"
         raise DataError(f"{source}: no usable row{why}")
@@ -240,10 +250,10 @@ def look_ahead(path: Path, data: DataConfig) -> None:
     named.refuse_unseen(path)
 
 
-def check_turns(turns: str) -> None:
-    """Raises: ConfigError: `data.turns` is none of TURNS."""
+def check_turns(turns: str, group: str = "data") -> None:
+    """Raises: ConfigError: it is none of TURNS."""
     if turns not in TURNS:
-        raise ConfigError(f"data.turns={turns} is unknown: choose one of {', '.join(TURNS)}")
+        raise ConfigError(f"{group}.turns={turns} is unknown: choose one of {', '.join(TURNS)}")
 
 
 def to_example(

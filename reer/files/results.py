@@ -148,7 +148,8 @@ def _run_dirs(path: Path, depth: int) -> list[Path]:
 
 
 def stage_of(path: Path) -> str | None:
-    """Which stage left a folder's files; None where no stage did."""
+    """Which stage left a folder's files; None where no stage did, or one that only writes files for others (reer-mix,
+    reer-export)."""
     if (path / "results.json").exists() or (path / "answers.jsonl").exists():
         return "evaluate"
     if (path / "validation.json").exists():
@@ -157,10 +158,10 @@ def stage_of(path: Path) -> str | None:
         return "collect"
     if (path / "trajectories.jsonl").exists() or (path / "ledger.db").exists():
         return "synthesize"
-    if (path / "metrics.jsonl").exists() or (path / "summary.json").exists():
-        examples = _json(path / "summary.json").get("examples")
-        return "synthesize" if isinstance(examples, dict) else "sft"
-    return None
+    examples = _json(path / "summary.json").get("examples")
+    if isinstance(examples, dict):
+        return "synthesize"
+    return "sft" if isinstance(examples, int) or (path / "metrics.jsonl").exists() else None
 
 
 def _is_collecting(path: Path) -> bool:

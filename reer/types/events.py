@@ -139,6 +139,8 @@ class Tagged:
 
     domain: str
     """Empty: its reply named none."""
+    reply: str = ""
+    """The beginning of a reply that named none; empty where one did, and of rows that a former version asked about."""
     usage: Usage
 
 

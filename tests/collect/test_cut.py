@@ -51,9 +51,50 @@ def test_stanzas_stay_whole():
     assert [stanza for passage in passages for stanza in passage.text.split("\n\n")] == stanzas
 
 
+def test_verse_that_prose_quotes_stays_with_the_prose_before_it():
+    verse = "“The poem hangs on the bush,\nWhen comes the eye,\nAnd all the street is a masque\nWhen he goes by.”"
+    text = f"{sentences(7)}\n\n{verse}\n\n{sentences(7, 50)}"
+    first, second = cut(text, 20, 95)
+    assert (first.text, second.text) == (f"{sentences(7)}\n\n{verse}", sentences(7, 50))
+
+
 def test_chinese_headings_and_characters_count():
     text = "第一回 灯\n\n灯灭了。船还没有回来。\n\n卷二/雨\n\n雨下了一夜，村里没有人说话。"
     assert [(passage.heading, passage.words) for passage in cut(text, 5, 50)] == [("第一回 灯", 9), ("卷二/雨", 12)]
+
+
+def headings(text):
+    return [passage.heading for passage in cut(text, 5, 500)]
+
+
+def test_headings_in_capitals_and_titles_in_quotation_marks_end_the_passage_before_them():
+    text = (
+        f"LECTURE I.\n\nTHE FLAME--ITS SOURCES--STRUCTURE.\n\n{paragraphs(2)}\n\n\n"
+        f"LECTURE II.\n\nAIR NECESSARY FOR COMBUSTION.\n\n{paragraphs(3)}\n\n\n“Defeat”\n\n{paragraphs(4)}"
+    )
+    passages = list(cut(text, 5, 500))
+    assert [passage.text for passage in passages] == [paragraphs(2), paragraphs(3), paragraphs(4)]
+    assert [passage.heading for passage in passages] == [
+        "THE FLAME--ITS SOURCES--STRUCTURE.",
+        "AIR NECESSARY FOR COMBUSTION.",
+        "“Defeat”",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["Part of him wanted to stay.", "Book after book he read!", "“Oui”", "NO ROOM.", "Luke 10:42"]
+)
+def test_what_only_looks_like_a_heading_stays_in_the_passage(line):
+    text = f"Chapter I\n\n{paragraphs(2)}\n\n{line}\n\n{paragraphs(2)}"
+    [passage] = cut(text, 5, 500)
+    assert line in passage.text
+
+
+@pytest.mark.parametrize(
+    "line", ["Chapter I.", "Act the Second.", "BOOK TWO.", "Preface.", "第三回。", "XIV.", "XVII: “Kept Quiet”"]
+)
+def test_a_heading_that_says_what_it_is_may_end_with_a_full_stop(line):
+    assert headings(f"{paragraphs(1)}\n\n{line}\n\n{paragraphs(1)}") == ["", line]
 
 
 @pytest.mark.parametrize("most", [40, 90, 250])

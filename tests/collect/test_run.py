@@ -85,3 +85,26 @@ def test_personal_data_is_masked_on_request_and_votes_count(monkeypatch, tmp_pat
     [row] = lines(tmp_path, "pairs.jsonl")
     assert row["answer"].endswith("write to [e-mail] or [telephone]")
     assert [row["reason"] for row in lines(tmp_path, "rejected.jsonl")] == ["min_score", "min_score"]
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("source.columns.query=foo", "source.columns.query=foo: no row of"),
+        ("source.turns=some", "source.turns=some is unknown: choose one of all, last"),
+    ],
+)
+def test_sentences_about_columns_and_turns_name_the_key_that_was_typed(
+    monkeypatch, tmp_path, capsys, override, sentence
+):
+    assert collect(monkeypatch, tmp_path, [pair(1)], override) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_what_was_left_out_and_why_a_row_is_broken_is_told_by_the_same_key(monkeypatch, tmp_path, capsys):
+    turns = [{"role": role, "content": text(n, 60)} for n, role in enumerate(["user", "assistant"] * 2)]
+    rows = [{"messages": turns}, {"title": "x"}]
+    assert collect(monkeypatch, tmp_path, rows, "source.turns=last") == 2
+    assert "(source.turns=last)" in capsys.readouterr().out
+    [broken] = lines(tmp_path, "quarantine.jsonl")
+    assert broken["reason"] == "'query' is missing (there are: title; source.columns.query=NAME says which)"

@@ -1,8 +1,9 @@
 """The terminal's last lines: models side by side, and a dash where there is nothing to show."""
 
+import json
 from pathlib import Path
 
-from reer.files.results import Run
+from reer.files.results import Run, read_runs
 from reer.page.overview import overview
 
 
@@ -91,3 +92,14 @@ def test_benchmarks_stand_below_each_other():
 def test_two_models_of_one_name_have_a_column_each():
     runs = [Run(Path("runs") / name / "evaluate", "evaluate", results("tuned", 2.0, None), {}, "") for name in "ab"]
     assert overview(runs).splitlines()[0].split() == ["tuned", "(a)", "tuned", "(b)"]
+
+
+def test_files_that_are_written_for_others_are_no_stage_of_a_page(tmp_path):
+    for name, summary in {
+        "sft": {"examples": 3, "steps": 1},
+        "mix": {"rows": {"trajectories": 3}},
+        "export-dataset": {"rows": {"train": 3}},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+    assert [run.path.name for run in read_runs([tmp_path])] == ["sft"]

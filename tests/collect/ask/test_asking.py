@@ -58,6 +58,9 @@ def ask(*replies, recorded=(), passage=PASSAGE, **settings):
         (" it.", "too_short"),
         (" a tale of fishermen, <b>calm</b> in tone.", "tags"),
         (" a tale as calm in tone as this passage is.", "prompt_residue"),
+        (" a sketch of a workman. The text highlights the folly of men.", "prompt_residue"),
+        (" something on the theme of the text you provided.", "prompt_residue"),
+        (" a sad tale of fishermen. The text should be calm and describe the harbour.", None),
         (" a tale that begins: the lamp went out before the boat came home to the little harbour.", "leaked"),
         (" the kind of piece, the audience, the tone, a size near that, and one or two conditions.", "echo"),
         ("写一篇关于渔民的故事，语气平静，给成年人读，不要对话，大约二百字，结尾留有余味。", "wrong_language"),
@@ -93,6 +96,8 @@ def test_a_second_call_says_how_well_the_passage_answers(reply, fit, reason):
     ("reply", "fit"),
     [
         ('{"fit": 2}', 2),
+        ('{"fit": "4"}', 4),
+        ('{"fit": "all of it"}', None),
         ('{"fit": 9}', None),
         ('{"fit": true}', None),
         ("1-5", None),
@@ -138,6 +143,15 @@ def test_the_other_query_is_never_the_passages_own():
     queries = {"a": "A?", "b": "B?", "c": "C?"}
     assert all(other_query(name, queries, seed) != queries[name] for name in queries for seed in range(20))
     assert other_query("a", {"a": "A?"}, 0) is None
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("name", ["standard", "small"])
+def test_every_set_of_prompts_opens_a_request_that_its_own_checks_let_through(name, language):
+    wording = load_wording(name, language)
+    assert wording.query.openers
+    assert all(not wording.query.talks_of_itself(opener) for opener in wording.query.openers)
+    assert "{answer}" not in wording.fit.render(query="q", answer="a")
 
 
 def test_a_set_of_prompts_that_is_not_there_is_refused():

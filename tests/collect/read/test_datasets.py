@@ -60,4 +60,4 @@ def test_a_broken_row_is_set_aside_and_a_copy_without_pairs_is_one_sentence(tmp_
 def test_a_column_that_no_row_has_is_told_by_the_key_that_names_it(tmp_path):
     other = {"title": "Write a fable.", "body": "A fox came by."}
     with pytest.raises(DataError, match=r"^source\.columns\.query=prompt: no row of .* has that column"):
-        list(from_dataset(source(tmp_path, "writing_prompts", [other]), Notes()))
+        list(from_dataset(source(tmp_path, "writing_prompts", [other]), Notes(group="source")))
