@@ -3,6 +3,7 @@
 A word is what `reer.text.words` says, so a Chinese character is one, and capitals and punctuation do not count.
 """
 
+import functools
 from hashlib import blake2b
 
 import numpy as np
@@ -48,10 +49,15 @@ def _mixed(hashes: Hashes, n: int) -> Hashes:
     if n == 1:
         return hashes
     first = 1 << ((n - 1).bit_length() - 1)
-    count, factor = len(hashes) - n + 1, np.uint64(pow(int(_FACTOR), n - first, 2**64))
+    count = len(hashes) - n + 1
     head = _mixed(hashes, first)
     rest = head if 2 * first == n else _mixed(hashes, n - first)
-    return head[:count] * factor + rest[first : first + count]
+    return head[:count] * _power(n - first) + rest[first : first + count]
+
+
+@functools.cache
+def _power(n: int) -> np.uint64:
+    return np.uint64(pow(int(_FACTOR), n, 2**64))
 
 
 def whole(hashes: Hashes) -> int:
