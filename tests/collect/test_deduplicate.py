@@ -14,9 +14,7 @@ THRESHOLD = 0.8
 def made(language, count):
     """Texts of 120 words over a small vocabulary; every third is an earlier one with up to eight words changed."""
     rng = random.Random(language)
-    known = (
-        [chr(0x4E00 + n) for n in range(500)] if language == "zh" else [f"{a}{n}" for a in "abcde" for n in range(99)]
-    )
+    known = [chr(0x4E00 + n) if language == "zh" else f"word{n}" for n in range(500)]
     texts = []
     for n in range(count):
         tokens = [rng.choice(known) for _ in range(120)]
@@ -40,9 +38,9 @@ def brute(texts):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_what_all_similarities_set_aside_is_found_and_nothing_else(language):
-    texts = made(language, 900)
+    texts = made(language, 300)
     wanted = brute(texts)
-    assert len(wanted) > 100
+    assert len(wanted) > 30
     held = [("" if language == "zh" else " ").join(tokens) for tokens in texts]
     sketches = Sketches()
     for text in held:
