@@ -60,7 +60,8 @@ def _bands(sets: list[Hashes]) -> NDArray[np.uint64]:
     offsets = [0, *np.cumsum([len(one) for one in sets]).tolist()]
     matrix: Any = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), offsets, SLOTS, SEED)
     slots = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(sets), BANDS, SLOTS // BANDS)
-    return (slots * factors).sum(axis=2, dtype=np.uint64)
+    keys: NDArray[np.uint64] = (slots * factors).sum(axis=2, dtype=np.uint64)
+    return keys
 
 
 def _suspects(keys: NDArray[np.uint64]) -> dict[int, list[int]]:
