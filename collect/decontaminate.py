@@ -12,7 +12,7 @@ from reer.errors import DataError
 from reer.files.pairs import path_of
 from reer.files.rows import BadRow, kind_of, read_rows
 
-from .check.grams import grams, hashes_of, whole
+from .check.grams import Hashes, grams, hashes_of, whole
 
 LONG, SHORT = 13, 8
 SHARE = 0.3
@@ -56,15 +56,15 @@ class Guard:
         for run in short:
             self._short[run].append(number)
 
-    def find(self, text: str) -> Hit | None:
-        """The guarded text that stands in a text, or None."""
-        hashes = hashes_of(text)
+    def find(self, hashes: Hashes) -> Hit | None:
+        """The guarded text that stands in a text, given by `hashes_of`, or None."""
         if (number := self._whole.get(whole(hashes))) is not None:
             return self._hit(number, "the same text")
-        for run in grams(hashes, LONG).tolist():
-            if (number := self._long.get(run)) is not None:
-                return self._hit(number, f"{LONG} words in a row")
-        shared = Counter(n for run in set(grams(hashes, SHORT).tolist()) for n in self._short.get(run, ()))
+        long = grams(hashes, LONG).tolist()
+        if not self._long.keys().isdisjoint(long):
+            return self._hit(next(self._long[run] for run in long if run in self._long), f"{LONG} words in a row")
+        held = self._short.keys() & set(grams(hashes, SHORT).tolist())
+        shared = Counter(number for run in held for number in self._short[run])
         for number, count in shared.most_common():
             if count >= SHARE * self._sizes[number]:
                 return self._hit(number, f"{count / self._sizes[number]:.2f} of its runs of {SHORT} words")

@@ -4,54 +4,64 @@ Of two rows that are alike the earlier one stays. Between the passes no text is 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .check.grams import jaccard, shingles
+from .check.grams import Hashes, hashes_of, jaccard, shingles
 
 SLOTS, BANDS, SEED = 256, 32, 1
 """At a true similarity of 0.8 a pair shares a band with probability 0.997."""
 BATCH = 1000
 
 
-def near_duplicates(
-    texts: Iterable[str], text_of: Callable[[int], str], threshold: float
-) -> dict[int, tuple[int, float]]:
-    """Row -> the earlier row that stays in its place, and their similarity. `text_of` reads one text again."""
-    keys = _bands(iter(texts))
-    suspects = _suspects(keys)
-    kept: dict[int, dict[int, list[int]]] = defaultdict(dict)
-    gone: dict[int, tuple[int, float]] = {}
-    for row, bands in suspects.items():
-        [own] = shingles([text_of(row)])
-        earlier = {other for band in bands for other in kept[band].get(int(keys[row, band]), ())}
-        for other in sorted(earlier):
-            if (alike := jaccard(own, shingles([text_of(other)])[0])) >= threshold:
-                gone[row] = (other, round(alike, 3))
-                break
-        else:
-            for band in bands:
-                kept[band].setdefault(int(keys[row, band]), []).append(row)
-    return gone
+class Sketches:
+    """Signatures of texts, in their order."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Hashes] = []
+        self._bands: list[NDArray[np.uint64]] = []
+
+    def add(self, hashes: Hashes) -> None:
+        """The next text, as `hashes_of` gives it."""
+        self._waiting.append(shingles(hashes))
+        if len(self._waiting) == BATCH:
+            self._bands.append(_bands(self._waiting))
+            self._waiting = []
+
+    def near_duplicates(self, text_of: Callable[[int], str], threshold: float) -> dict[int, tuple[int, float]]:
+        """Row -> the earlier row that stays in its place, and their similarity. `text_of` reads one text again."""
+        keys = np.concatenate([*self._bands, _bands(self._waiting)])
+        self._bands, self._waiting = [], []
+        kept: dict[int, dict[int, list[int]]] = defaultdict(dict)
+        gone: dict[int, tuple[int, float]] = {}
+        for row, bands in _suspects(keys).items():
+            own = shingles(hashes_of(text_of(row)))
+            earlier = {other for band in bands for other in kept[band].get(int(keys[row, band]), ())}
+            for other in sorted(earlier):
+                if (alike := jaccard(own, shingles(hashes_of(text_of(other))))) >= threshold:
+                    gone[row] = (other, round(alike, 3))
+                    break
+            else:
+                for band in bands:
+                    kept[band].setdefault(int(keys[row, band]), []).append(row)
+        return gone
 
 
-def _bands(texts: Iterator[str]) -> NDArray[np.uint64]:
+def _bands(sets: list[Hashes]) -> NDArray[np.uint64]:
     """One number per row and band: equal where all slots of the band are."""
     import rensa
 
-    found = [np.empty((0, BANDS), dtype=np.uint64)]
+    if not sets:
+        return np.empty((0, BANDS), dtype=np.uint64)
     factors = np.arange(1, 2 * SLOTS // BANDS, 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    while batch := list(islice(texts, BATCH)):
-        sets = shingles(batch)
-        offsets = [0, *np.cumsum([len(one) for one in sets]).tolist()]
-        matrix: Any = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), offsets, SLOTS, SEED)
-        slots = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(batch), BANDS, SLOTS // BANDS)
-        found.append((slots * factors).sum(axis=2, dtype=np.uint64))
-    return np.concatenate(found)
+    offsets = [0, *np.cumsum([len(one) for one in sets]).tolist()]
+    matrix: Any = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), offsets, SLOTS, SEED)
+    slots = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(sets), BANDS, SLOTS // BANDS)
+    keys: NDArray[np.uint64] = (slots * factors).sum(axis=2, dtype=np.uint64)
+    return keys
 
 
 def _suspects(keys: NDArray[np.uint64]) -> dict[int, list[int]]:

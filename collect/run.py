@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from reer.config import CollectConfig
@@ -29,8 +30,9 @@ from reer.types import FORMAT_VERSION, Example
 
 from .ask.works import REFUSALS, Refused, ask_all, check, outcomes, spent, weighs
 from .check.filters import FILTERS, masked, refused
+from .check.grams import hashes_of
 from .decontaminate import Guard, guarded
-from .deduplicate import near_duplicates
+from .deduplicate import Sketches
 from .keep.spool import Spool
 from .keep.written import Tally, Written
 from .read.pairs import from_dataset, from_files
@@ -85,8 +87,8 @@ def run(config: CollectConfig) -> int:
             ledger = stack.enter_context(closing(Ledger(run_dir / "ledger.db"))) if _asks(config) else None
             first, second = (stack.enter_context(Spool(run_dir)) for _ in range(2))
             stage = Stage(config, guard, stack.enter_context(Written(run_dir)), ledger)
-            _gather(stage, first, notes)
-            facts = _answer(stage, first, second)
+            sketches = _gather(stage, first, notes)
+            facts = _answer(stage, first, sketches, second)
             _write(stage, second)
         return _close(stage, notes, facts, time.monotonic() - started)
 
@@ -122,9 +124,9 @@ def _estimate(config: CollectConfig, notes: Notes) -> str:
     return "\n".join(lines)
 
 
-def _gather(stage: Stage, spool: Spool, notes: Notes) -> None:
-    """The first pass: every row is read, and set aside or kept for the second."""
-    config, out = stage.config, stage.out
+def _gather(stage: Stage, spool: Spool, notes: Notes) -> Sketches:
+    """The first pass: every row is read, and set aside or kept for the second; its words are looked at only here."""
+    config, out, sketches = stage.config, stage.out, Sketches()
     for row in tqdm(_rows(config, notes), desc="collect", unit="row"):
         stage.tally.read += 1
         if isinstance(row, Quarantined):
@@ -135,15 +137,20 @@ def _gather(stage: Stage, spool: Spool, notes: Notes) -> None:
             stage.tally.masked += count
         if name := off_length(row, config.source) or refused(row, config.quality):
             out.reject(row, name)
-        elif hit := stage.guard.find(row.query) or stage.guard.find(row.answer):
+            continue
+        query, answer = hashes_of(row.query), hashes_of(row.answer)
+        if hit := stage.guard.find(query) or stage.guard.find(answer):
             out.reject(row, "contaminated", asdict(hit))
-        else:
-            spool.append(row)
+            continue
+        spool.append(row)
+        if config.quality.near_duplicates is not None:
+            sketches.add(np.concatenate([query, answer]))
+    return sketches
 
 
-def _answer(stage: Stage, spool: Spool, passed: Spool) -> dict[str, Any]:
+def _answer(stage: Stage, spool: Spool, sketches: Sketches, passed: Spool) -> dict[str, Any]:
     """Later ones of rows that are alike are set aside; passages get their queries. Returns facts for the manifest."""
-    gone = _near_duplicates(stage.config, spool)
+    gone = _near_duplicates(stage.config, spool, sketches)
 
     def passages() -> Iterator[Example]:
         return (row for number, row in enumerate(spool) if number not in gone and not row.query)
@@ -164,16 +171,14 @@ def _answer(stage: Stage, spool: Spool, passed: Spool) -> dict[str, Any]:
     return facts
 
 
-def _near_duplicates(config: CollectConfig, spool: Spool) -> dict[int, tuple[int, float]]:
+def _near_duplicates(config: CollectConfig, spool: Spool, sketches: Sketches) -> dict[int, tuple[int, float]]:
     threshold = config.quality.near_duplicates
 
     def text_of(number: int) -> str:
         row = spool.read(number)
         return f"{row.query}\n{row.answer}"
 
-    if threshold is None or not len(spool):
-        return {}
-    return near_duplicates(map(text_of, range(len(spool))), text_of, threshold)
+    return {} if threshold is None else sketches.near_duplicates(text_of, threshold)
 
 
 def _take(stage: Stage, passage: Example, passed: Spool) -> None:
@@ -184,7 +189,7 @@ def _take(stage: Stage, passage: Example, passed: Spool) -> None:
         stage.tally.drawn += not (isinstance(result, Refused) and result.name == "unasked")
         if isinstance(result, Refused):
             stage.out.reject(result.row, result.name, result.why)
-        elif hit := stage.guard.find(result.query):
+        elif hit := stage.guard.find(hashes_of(result.query)):
             stage.out.reject(result, "contaminated_query", asdict(hit))
         else:
             passed.append(result)

@@ -61,12 +61,18 @@ def _detector() -> Any:
     return LangDetector(LangDetectConfig(max_input_length=None))  # its default looks at the first 80 characters only
 
 
+@functools.lru_cache(maxsize=1)
+def _words(text: str) -> tuple[str, ...]:
+    """Several filters in a row look at the same answer."""
+    return tuple(words(text))
+
+
 def min_words(row: Example, limit: int) -> bool:
-    return len(words(row.answer)) < limit
+    return len(_words(row.answer)) < limit
 
 
 def max_words(row: Example, limit: int) -> bool:
-    return len(words(row.answer)) > limit
+    return len(_words(row.answer)) > limit
 
 
 def boilerplate(row: Example, limit: float) -> bool:
@@ -77,7 +83,7 @@ def boilerplate(row: Example, limit: float) -> bool:
 
 def repetition(row: Example, limit: float) -> bool:
     """More than `limit` of the trigrams (Chinese: of the runs of six characters) stood before."""
-    tokens = words(row.answer)
+    tokens = _words(row.answer)
     n = 6 if tokens and sum(map(is_cjk, tokens)) * 2 > len(tokens) else 3
     return repeats(tokens, n, limit)
 

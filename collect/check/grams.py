@@ -3,7 +3,7 @@
 A word is what `reer.text.words` says, so a Chinese character is one, and capitals and punctuation do not count.
 """
 
-from collections.abc import Iterable
+import functools
 from hashlib import blake2b
 
 import numpy as np
@@ -14,22 +14,24 @@ from reer.text import words
 Hashes = NDArray[np.uint64]
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _REMEMBERED = 1_000_000
-_known: dict[str, int] = {}
-"""Hashes of words that were met, forgotten when there are too many."""
+
+
+class _Known(dict[str, int]):
+    """Hashes of words that were met, forgotten when there are too many."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found = self[word] = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
+        return found
+
+
+_known = _Known()
 
 
 def hashes_of(text: str) -> Hashes:
-    """One number for each word of a text, in order."""
-    return np.fromiter(map(_hash, words(text)), dtype=np.uint64)
-
-
-def _hash(word: str) -> int:
-    found = _known.get(word)
-    if found is None:
-        if len(_known) >= _REMEMBERED:
-            _known.clear()
-        found = _known[word] = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
-    return found
+    """One number for each word of a text, in order; those of two texts in a row are those of both."""
+    return np.array([*map(_known.__getitem__, words(text))], dtype=np.uint64)
 
 
 def grams(hashes: Hashes, n: int) -> Hashes:
@@ -37,11 +39,25 @@ def grams(hashes: Hashes, n: int) -> Hashes:
     count = len(hashes) - n + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
-    mixed = np.zeros(count, dtype=np.uint64)
-    for offset in range(n):
-        mixed = mixed * _FACTOR + hashes[offset : offset + count]  # modulo 2**64
-    mixed ^= mixed >> np.uint64(29)  # the low bits alone tell runs apart too
+    mixed = _mixed(hashes, n)
+    mixed = mixed ^ (mixed >> np.uint64(29))  # the low bits alone tell runs apart too
     return mixed * _FACTOR
+
+
+def _mixed(hashes: Hashes, n: int) -> Hashes:
+    """Runs as polynomials in the factor, modulo 2**64: long ones are made of those of a power of two."""
+    if n == 1:
+        return hashes
+    first = 1 << ((n - 1).bit_length() - 1)
+    count = len(hashes) - n + 1
+    head = _mixed(hashes, first)
+    rest = head if 2 * first == n else _mixed(hashes, n - first)
+    return head[:count] * _power(n - first) + rest[first : first + count]
+
+
+@functools.cache
+def _power(n: int) -> np.uint64:
+    return np.uint64(pow(int(_FACTOR), n, 2**64))
 
 
 def whole(hashes: Hashes) -> int:
@@ -49,13 +65,9 @@ def whole(hashes: Hashes) -> int:
     return int.from_bytes(blake2b(hashes.tobytes(), digest_size=8).digest(), "little")
 
 
-def shingles(texts: Iterable[str], n: int = 5) -> list[Hashes]:
-    """The distinct runs of n words of each text; of a shorter one, all of it as one run."""
-    found = []
-    for text in texts:
-        hashes = hashes_of(text)
-        found.append(np.unique(grams(hashes, min(n, max(1, len(hashes))))))
-    return found
+def shingles(hashes: Hashes, n: int = 5) -> Hashes:
+    """The distinct runs of n words of a text; of a shorter one, all of it as one run."""
+    return np.unique(grams(hashes, min(n, max(1, len(hashes)))))
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:

@@ -1,5 +1,6 @@
 """Rows on disk between two passes, each to be read again by its number: memory does not grow with them."""
 
+import dataclasses
 import json
 import tempfile
 from array import array
@@ -7,9 +8,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from reer.files.trajectories import plain
 from reer.types import Example, Message
+
+
+def fields_of(row: Example) -> dict[str, Any]:
+    """Of a row as JSON can hold them; what a row brought is not copied first, as `asdict` would."""
+    fields = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+    return dict(plain(fields | {"history": [asdict(turn) for turn in row.history]}))
 
 
 class Spool:
@@ -23,7 +31,7 @@ class Spool:
 
     def append(self, row: Example) -> None:
         self._starts.append(self._file.seek(0, 2))
-        self._file.write(json.dumps(plain(asdict(row)), ensure_ascii=False).encode() + b"\n")
+        self._file.write(json.dumps(fields_of(row), ensure_ascii=False).encode() + b"\n")
 
     def read(self, number: int) -> Example:
         self._file.seek(self._starts[number])

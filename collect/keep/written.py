@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from reer.files.pairs import Quarantined
-from reer.files.trajectories import plain
 from reer.run.manifest import replacing
 from reer.text import words
 from reer.types import Example, Usage
+
+from .spool import fields_of
 
 FILES = ("pairs", "held_out", "rejected", "quarantine")
 SHOWN = ("split", "domain", "licence", "language", "source")
@@ -86,8 +87,8 @@ class Written:
 
 def as_row(row: Example) -> dict[str, Any]:
     """One object of pairs.jsonl: our own columns first, what else the row brought beside them."""
-    fields = asdict(row)
+    fields = fields_of(row)
     extra = {key: value for key, value in fields.pop("extra").items() if key not in fields}
     if not row.history:
         del fields["history"]
-    return dict(plain(fields | extra))
+    return fields | extra

@@ -16,11 +16,15 @@ from typing import IO, Any, NamedTuple
 
 from reer.config import one_line
 from reer.errors import DataError
+from reer.files.json_rows import CHUNK, is_lines, parsed, rows_of
 from reer.files.json_rows import BadRow as BadRow
-from reer.files.json_rows import is_lines, parsed, rows_of
 from reer.text import encodable
 
 PACKED = (".gz", ".zst")
+LONGEST = 300_000_000
+"""Bytes of a line; a packed file of some kilobytes can hold one that fills the memory."""
+SHOWN = 10_000
+"""Bytes of a line that is too long that are shown."""
 _SIGNS = "*?["
 NO_DATA = re.compile(r"dataset_infos?\.json|state\.json|dataset_dict\.json")
 """Files beside the data of a saved dataset."""
@@ -180,9 +184,23 @@ def _json(path: Path, _: Sequence[str] = ()) -> Numbered:
 
 def _lines(path: Path) -> Numbered:
     with _open(path) as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), start=1):
+            if len(raw) > LONGEST:
+                size = len(raw) + (0 if raw.endswith(b"\n") else _skipped(file))
+                yield number, raw[:SHOWN], BadRow(f"has {size:,} bytes; the most that a row may have is {LONGEST:,}")
+                continue
             if not raw.isspace():
                 yield number, raw, parsed(raw)
+
+
+def _skipped(file: IO[bytes]) -> int:
+    """How many bytes there are up to the end of the line; none of them is kept."""
+    size = 0
+    while part := file.readline(CHUNK):
+        size += len(part)
+        if part.endswith(b"\n"):
+            break
+    return size
 
 
 def _table(path: Path, _: Sequence[str] = ()) -> Numbered:

@@ -79,13 +79,15 @@ def _objective(state: State, config: SynthesizeConfig) -> dict[str, Any] | None:
 
 def plain(value: Any) -> Any:
     """A value as JSON can hold it: no number for NaN and infinities, a text for dates and other kinds."""
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return str(value)
 
 
 def echo_of(thinking: str, language: str, config: SynthesizeConfig) -> echo.Echo:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from reer.errors import DataError
+from reer.files import rows
 from reer.files.pairs import read_pairs
 from reer.files.rows import BadRow, read_rows
 
@@ -121,6 +122,19 @@ def test_a_broken_line_is_set_aside_whatever_the_file_is_called(tmp_path):
         pairs = read_pairs(tmp_path / name)
         assert [(e.query, e.answer) for e in pairs.examples] == TEXTS
         assert [(q.row, q.text) for q in pairs.quarantined] == [(1, '{"query": "q"')]
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz"])
+def test_a_line_that_is_too_long_is_set_aside_and_not_held(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(rows, "LONGEST", 100)
+    monkeypatch.setattr(rows, "SHOWN", 5)
+    fits = '"' + "b" * 97 + '"'
+    content = f"{lines()}{fits}\n{'a' * 5000}\n{fits}".encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    found = list(read_rows(tmp_path / name))
+    assert [found[-3].value, found[-1].value] == [fits[1:-1]] * 2
+    assert (found[-2].number, found[-2].text) == (len(found) - 1, "aaaaa")
+    assert str(found[-2].value) == "has 5,001 bytes; the most that a row may have is 100"
 
 
 def test_folders_and_patterns_are_read_in_the_order_of_their_numbers(tmp_path):
