@@ -15,6 +15,7 @@ from reer.config import SynthesizeConfig, TrackingConfig
 from reer.errors import ConfigError
 from reer.run.tracking import (
     UPLOADS,
+    Lineage,
     Spared,
     Tracker,
     artifact_name,
@@ -72,7 +73,7 @@ def test_wandb_without_a_key_writes_offline_files(tmp_path: Path, capsys: pytest
         assert key in second
     sent = [{kind for kind in UPLOADS if f"demo-sft-{kind}".encode() in found} for found in (first, second)]
     assert sent == [{"results"}, {"model", "page"}]
-    assert TrackingConfig().upload == ["results", "page"]
+    assert TrackingConfig().upload == ["results", "page", "tables"]
 
 
 @pytest.mark.usefixtures("keyless")
@@ -94,7 +95,9 @@ def test_any_name_of_an_experiment_is_tracked_to_the_end(tmp_path: Path, caplog:
         config.tracking.kind = "wandb"
         run_dir.mkdir()
         (run_dir / "summary.json").write_text("{}")
-        record(config, "synthesize", {"kept": 1}, {"results": run_dir / "summary.json"})
+        record(
+            config, "synthesize", {"kept": 1}, {"results": run_dir / "summary.json"}, lineage=lambda: Lineage([], {})
+        )
     assert said(caplog) == []
     for n, name in enumerate(NAMES):
         [kept] = records(tmp_path / str(n))
@@ -110,7 +113,7 @@ def test_names_of_artifacts_stay_apart() -> None:
 
 
 def test_the_point_of_a_sweep_stands_behind_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reer.run.tracking import _with_point
+    from reer.run.tracking.wandb_runs import _with_point
 
     assert _with_point("a/b", Path("runs/a/b/seed=1/sft")) == "a/b/seed=1"
     assert _with_point("a=1", Path("runs/a=1/sft")) == "a=1"
@@ -246,7 +249,7 @@ def test_run_id_follows_name_stage_and_folder(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("keyless")
 def test_a_netrc_entry_means_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from reer.run.tracking import _mode
+    from reer.run.tracking.wandb_runs import _mode
 
     entry = tmp_path / "netrc"
     entry.write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")

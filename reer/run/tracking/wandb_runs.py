@@ -1,136 +1,35 @@
-"""Where a stage's metrics go besides its run folder: Weights & Biases, or nowhere, behind one small interface.
+"""Weights & Biases behind the tracker's interface: ids, names and modes of runs, artifacts, tables, how long it waits.
 
-Knows how a tracker is opened, fed and closed; knows nothing of what the numbers mean. The run folder stays the
-record: losing a tracker loses no result and ends no stage. Lineage is kept in the manifests, so no artifact is ever
-read back.
+The lineage: a file is an artifact that holds its kind and hash alone, never its content, so both sides make the same
+one. Online its reader uses it. Offline that raises (wandb 0.31), so what a run read stands in its config and in the
+metadata of what it made, and `scripts/wandb_link` links the runs once they are synced.
 """
 
+import json
 import logging
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, cast
 
-from reer.config import RunConfig, TrackingConfig, one_line
-from reer.errors import ConfigError
+from reer.config import TrackingConfig, one_line
+from reer.run.tracking.records import Item, Lineage, Table, described
 from reer.text import digest
 
 Mode = Literal["online", "offline", "disabled", "shared"]
-KINDS = ("none", "wandb")
-UPLOADS = ("results", "page", "trajectories", "model")
-"""What `tracking.upload` may name of the files a stage makes."""
 LONGEST = 128
 """Characters of a name that W&B takes."""
 PATIENCE, PATIENCE_WITH_MODEL = 300.0, 3600.0
 """Seconds that a stage waits at its end until everything is sent; what is not can be sent by `wandb sync`."""
+FOR_USE = 60.0
+"""Seconds that it waits for the answer to one `use_artifact`, which by itself waits without end."""
 
-log = logging.getLogger(__name__)
-
-
-class Tracker(Protocol):
-    """Receives the numbers and files of one stage of one run."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at one step; what stands at a later step already is not gone back behind."""
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        """Final numbers of the run, by name; nested mappings are allowed."""
-
-    def artifact(self, path: Path, kind: str) -> None:
-        """A file or folder the stage made, sent where `tracking.upload` names its kind (UPLOADS)."""
-
-    def finish(self) -> None:
-        """Send what is left and close; nothing may be logged afterwards."""
-
-
-def check_tracking(tracking: TrackingConfig) -> None:
-    """What can be told before any work is done.
-
-    Raises:
-        ConfigError: unknown tracking.kind, tracking.mode or tracking.upload.
-    """
-    _refuse_unknown("tracking.kind", [tracking.kind], KINDS)
-    _refuse_unknown("tracking.mode", [tracking.mode or "null"], (*get_args(Mode), "null"))
-    _refuse_unknown("tracking.upload", tracking.upload, UPLOADS)
-
-
-def _refuse_unknown(key: str, given: Collection[str], known: Collection[str]) -> None:
-    """Raises: ConfigError: a value of the key is none of those that are known."""
-    if unknown := [value for value in given if value not in known]:
-        raise ConfigError(f"{key}={unknown[0]} is unknown (known: {', '.join(known)})")
-
-
-def open_tracker(
-    tracking: TrackingConfig, *, name: str, stage: str, run_dir: Path, config: Mapping[str, Any]
-) -> Tracker:
-    """The tracker of one stage. The same name, stage and run folder always continue the same run."""
-    if tracking.kind == "none":
-        return NoTracker()
-    return Spared(lambda: WandbTracker(tracking, name=name, stage=stage, run_dir=run_dir, config=config))
-
-
-def record(config: RunConfig, stage: str, summary: Mapping[str, Any], made: Mapping[str, Path]) -> None:
-    """Track a stage that has no numbers but its final ones. `made`: by kind, the files it has written."""
-    run_dir = Path(config.run_dir)
-    tracker = open_tracker(config.tracking, name=config.name, stage=stage, run_dir=run_dir, config=asdict(config))
-    tracker.summary(summary)
-    for kind, path in made.items():
-        tracker.artifact(path, kind)
-    tracker.finish()
-
-
-class Spared:
-    """Passes everything on until the tracker fails once; that is told, and the stage goes on without it."""
-
-    def __init__(self, opened: Callable[[], Tracker]) -> None:
-        self._tracker: Tracker = NoTracker()
-        self._failed = False
-        self._pass("opened", lambda: setattr(self, "_tracker", opened()))
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._pass("told metrics", lambda: self._tracker.log(values, step))
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        self._pass("told the summary", lambda: self._tracker.summary(values))
-
-    def artifact(self, path: Path, kind: str) -> None:
-        self._pass(f"given {path.name}", lambda: self._tracker.artifact(path, kind))
-
-    def finish(self) -> None:
-        self._spare("closed", self._tracker.finish)  # after a failure too: what it was told before is kept
-
-    def _pass(self, what: str, call: Callable[[], None]) -> None:
-        if not self._failed:
-            self._spare(what, call)
-
-    def _spare(self, what: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:  # whatever a service, its client or its disk may raise: none of it is the stage's
-            if not self._failed:
-                reason = one_line(error).partition(";")[0] or type(error).__name__
-                log.warning("tracking=wandb could not be %s (%s); the run goes on without it", what, reason)
-            self._failed = True
-
-
-class NoTracker:
-    """Keeps nothing: the run folder has it all."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        pass
-
-    def summary(self, values: Mapping[str, Any]) -> None:
-        pass
-
-    def artifact(self, path: Path, kind: str) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
+log = logging.getLogger("reer.run.tracking")
 
 
 class WandbTracker:
@@ -144,7 +43,7 @@ class WandbTracker:
         wanted: dict[str, Any] = {
             "project": tracking.project,
             "entity": tracking.entity,
-            "id": run_id(name, stage, run_dir),
+            "id": _given_id() or run_id(name, stage, run_dir),
             "name": self._name[:LONGEST],
             "group": (tracking.group or name)[:LONGEST],
             "job_type": stage[:LONGEST],
@@ -173,6 +72,20 @@ class WandbTracker:
         add = artifact.add_dir if path.is_dir() else artifact.add_file
         add(str(path), policy="immutable")
         self._run.log_artifact(artifact)
+        if kind == "page":
+            self._run.log({"page": wandb.Html(str(path), inject=False)})
+
+    def lineage(self, found: Callable[[], Lineage]) -> None:
+        lineage = found()
+        self._run.config.update({"lineage": lineage.as_dict()}, allow_val_change=True)
+        for item, sources in lineage.outputs.items():
+            self._run.log_artifact(reference(item, sources))
+        for item in () if self._run.offline else lineage.inputs:
+            _within(FOR_USE, partial(self._run.use_artifact, reference(item)))
+
+    def tables(self, found: Callable[[], Mapping[str, Table]]) -> None:
+        if "tables" in self._upload:
+            self._run.log({name: _drawn(name, table) for name, table in found().items()})
 
     def finish(self) -> None:
         import wandb
@@ -198,6 +111,55 @@ def _begin(mode: Mode, wanted: dict[str, Any], patience: float) -> Any:
         wandb.teardown()  # else its service holds the id of the run that did not begin
         _say_offline(wanted["dir"])
         return wandb.init(mode="offline", settings=settings, **wanted)
+
+
+def reference(item: Item, sources: Sequence[Item] = ()) -> Any:
+    """The artifact that stands for a file: the same one whoever makes it, for it is known by what it holds."""
+    import wandb
+
+    facts = {"path": item.path, "inputs": [described(source) for source in sources]}
+    artifact = wandb.Artifact(item.name, type=item.kind, metadata=facts)
+    with artifact.new_file("reference.json", mode="w", encoding="utf-8") as file:
+        json.dump({"kind": item.kind, "hash": item.hash}, file)
+    return artifact
+
+
+def _drawn(name: str, table: Table) -> Any:
+    import wandb
+
+    kept = wandb.Table(columns=list(table.columns), data=list(map(list, table.rows)), allow_mixed_types=True)
+    if table.plot is None:
+        return kept
+    draw = wandb.plot.line if table.plot == "line" else wandb.plot.bar
+    return draw(kept, table.columns[0], table.columns[1], title=name)
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> None:
+    """Call, and wait so long.
+
+    Raises:
+        TimeoutError: it has not come back; and whatever the call raises.
+    """
+    failed: list[Exception] = []
+
+    def called() -> None:
+        try:
+            call()
+        except Exception as error:  # raised again by whoever waits
+            failed.append(error)
+
+    thread = threading.Thread(target=called, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    if failed:
+        raise failed[0]
+
+
+def _given_id() -> str | None:
+    """The run that an agent of a W&B sweep has begun for this process."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
 def run_id(name: str, stage: str, run_dir: Path) -> str:
