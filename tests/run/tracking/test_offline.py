@@ -1,4 +1,4 @@
-"""A chain kept offline, read back from its files: history, tables, units, artifacts, and hashes from stage to stage."""
+"""A chain kept offline, read back from its files: history, tables, units, artifacts, hashes from stage to stage."""
 
 import json
 from collections.abc import Callable
