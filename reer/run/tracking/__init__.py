@@ -6,6 +6,7 @@ ever read back.
 """
 
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any, Protocol, get_args
 from reer.config import RunConfig, TrackingConfig, one_line
 from reer.errors import ConfigError
 from reer.run.tracking.records import Lineage, Table
-from reer.run.tracking.wandb_runs import Mode, WandbTracker, artifact_name, run_id
+from reer.run.tracking.wandb_runs import FORMER, Mode, WandbTracker, artifact_name, run_id
 
 KINDS = ("none", "wandb")
 UPLOADS = ("results", "page", "tables", "trajectories", "model")
 """What `tracking.upload` may name of what a stage makes."""
+NOT_IN_PROJECTS = frozenset("/\\#?%:")
 Lines = Callable[[], Lineage]
 Tables = Callable[[], Mapping[str, Table]]
 """Asked for only where they are kept: they read files, and hash them."""
@@ -57,11 +59,16 @@ def check_tracking(tracking: TrackingConfig) -> None:
     """What can be told before any work is done.
 
     Raises:
-        ConfigError: unknown tracking.kind, tracking.mode or tracking.upload.
+        ConfigError: unknown tracking.kind, tracking.mode or tracking.upload; a project that W&B would not take.
     """
     _refuse_unknown("tracking.kind", [tracking.kind], KINDS)
     _refuse_unknown("tracking.mode", [tracking.mode or "null"], (*get_args(Mode), "null"))
     _refuse_unknown("tracking.upload", tracking.upload, UPLOADS)
+    if tracking.kind == "wandb":
+        modes = (*get_args(Mode), *FORMER)
+        _refuse_unknown("the environment's WANDB_MODE", [os.environ.get("WANDB_MODE") or "online"], modes)
+        if odd := sorted(set(tracking.project) & NOT_IN_PROJECTS):
+            raise ConfigError(f"tracking.project={tracking.project}: W&B takes no {odd[0]} in the name of a project")
 
 
 def _refuse_unknown(key: str, given: Collection[str], known: Collection[str]) -> None:

@@ -22,6 +22,8 @@ from reer.run.tracking.records import Item, Lineage, Table, described
 from reer.text import digest
 
 Mode = Literal["online", "offline", "disabled", "shared"]
+FORMER = {"dryrun": "offline", "run": "online"}
+"""Names of modes that WANDB_MODE may still have."""
 LONGEST = 128
 """Characters of a name that W&B takes."""
 PATIENCE, PATIENCE_WITH_MODEL = 300.0, 3600.0
@@ -97,20 +99,21 @@ class WandbTracker:
 
 
 def _begin(mode: Mode, wanted: dict[str, Any], patience: float) -> Any:
-    """wandb.init; a server that does not answer or takes no key leaves the run offline, and a line says so."""
+    """wandb.init; no answer, no key, or one that is not taken leaves the run offline, and a line says so."""
     import wandb
 
     settings = wandb.Settings(silent=True, console="off", finish_timeout=patience)
     try:
         # offline there is no server to ask what the run already holds
         return wandb.init(mode=mode, resume="allow" if mode == "online" else None, settings=settings, **wanted)
-    except wandb.errors.CommError as error:
+    except (wandb.errors.CommError, wandb.errors.UsageError) as error:
         if mode != "online":
             raise
-        log.warning("tracking=wandb: %s; the run is kept offline", one_line(error).partition(";")[0])
         wandb.teardown()  # else its service holds the id of the run that did not begin
+        run = wandb.init(mode="offline", settings=settings, **wanted)
+        log.warning("tracking=wandb: %s; the run is kept offline", one_line(error).partition(";")[0])
         _say_offline(wanted["dir"])
-        return wandb.init(mode="offline", settings=settings, **wanted)
+        return run
 
 
 def reference(item: Item, sources: Sequence[Item] = ()) -> Any:
@@ -184,7 +187,7 @@ def _mode(tracking: TrackingConfig) -> Mode:
     """tracking.mode, else the environment's WANDB_MODE, else online where a key is found and offline where not."""
     chosen = tracking.mode or os.environ.get("WANDB_MODE")
     if chosen:
-        return cast(Mode, chosen)  # checked at the start, or by wandb itself
+        return cast(Mode, FORMER.get(chosen, chosen))  # checked at the start
     return "online" if _has_key() else "offline"
 
 
@@ -199,4 +202,7 @@ def _has_key() -> bool:
     from wandb.sdk.lib import wbauth  # no public call answers this without a prompt
 
     host = wandb.setup().settings.base_url
-    return wbauth.authenticate_session(host=host, source="reer", prompt=False, update_session=False) is not None
+    try:
+        return wbauth.authenticate_session(host=host, source="reer", prompt=False, update_session=False) is not None
+    except wandb.errors.CommError:  # one that cannot be a key: told when the run begins
+        return True
