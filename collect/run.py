@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from reer.run.launch import DONE, PARTIAL, command, exclusive, open_run_dir
 from reer.run.ledger import Ledger
 from reer.run.manifest import write_card, write_json, write_manifest
 from reer.run.tracking import record
+from reer.run.tracking.records import stage_lineage
 from reer.types import FORMAT_VERSION, Example
 
 from .ask.works import REFUSALS, Refused, ask_all, check, outcomes, spent, weighs
@@ -262,7 +264,9 @@ def _close(stage: Stage, notes: Notes, facts: dict[str, Any], seconds: float) ->
     kept = tally.written["split"].total()
     page = write_page([run_dir], run_dir / "report.html")
     made = {"results": run_dir / "summary.json", "page": page}
-    record(config, config.stage, {"pairs": kept} | {f"rejected/{k}": v for k, v in tally.rejected.items()}, made)
+    numbers = {"pairs": kept} | {f"rejected/{k}": v for k, v in tally.rejected.items()}
+    lineage = partial(stage_lineage, run_dir, ("pairs.jsonl", "held_out.jsonl"))
+    record(config, config.stage, numbers, made, lineage=lineage, units={"pairs": "rows", "rejected": "rows"})
     _tell(config, run_dir, tally, notes)
     print(f"{'page':<18}{'':>10}  {page}")
     if not kept:

@@ -38,6 +38,7 @@ from .benchmarks.rubric import WORDING
 from .judging.anchors import anchor_items, drift
 from .judging.ask import VERDICT_FIELDS, judge_answers, refuse_unlike, settled
 from .judging.judge import build_judge, judges_of, refuse_missing_keys
+from .judging.lineage import lineage_of
 from .plan import planned
 from .scoring.summarise import Stored, summarise
 from .scoring.table import table
@@ -47,6 +48,8 @@ from .validation.validate import known_agreement, validate
 
 FILES = {"answers": ANSWER_FIELDS, "lift": LIFT_FIELDS, "verdicts": VERDICT_FIELDS, "anchors": VERDICT_FIELDS}
 """What the steps store, as run_dir/NAME.jsonl, and what each row of it has at least."""
+UNITS = {"scores": "of the benchmark's scale", "reference_lift": "nats per answer token", "cost": "dollars"}
+"""Of the numbers that a tracker is told."""
 ANCHOR_SEED = 0
 """Of every run, so that the anchors are always asked in the same way."""
 Judges = Mapping[str, ModelJudgeConfig]
@@ -273,11 +276,14 @@ def _write_manifest(
 def _close(config: EvaluationConfig, run_dir: Path, results: dict[str, Any]) -> None:
     """Log, draw the page, tell the user."""
     from reer.page.report import write_page
+    from reer.page.tables import answer_tables
 
     stage = f"{config.stage}-{config.evaluate.label}-{config.benchmark.name}"
     write_card(run_dir, {"answers": "answers.jsonl", "scores": "scores.jsonl"})
     page = write_page([run_dir], run_dir / "report.html")
-    record(config, stage, results, {"results": run_dir / "results.json", "page": page})
+    made = {"results": run_dir / "results.json", "page": page}
+    lineage, tables = partial(lineage_of, config, run_dir), partial(answer_tables, run_dir)
+    record(config, stage, results, made, lineage=lineage, tables=tables, units=UNITS)
     print(table(results))
     print(f"results        {run_dir / 'results.json'}")
     print(f"page           {page}")

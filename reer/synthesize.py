@@ -13,7 +13,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from reer.backend import build_draft, build_generator, build_scorer, describe, parameters, prepare, served
+from reer.backend import (
+    build_draft,
+    build_generator,
+    build_scorer,
+    describe,
+    known_weights,
+    parameters,
+    prepare,
+    served,
+)
 from reer.config import SynthesizeConfig
 from reer.errors import PromptError
 from reer.files.export import export, mark_pending, rows_of
@@ -33,11 +42,14 @@ from reer.run.executor.examples import Searcher, run_examples
 from reer.run.launch import DONE, PARTIAL, command, open_run_dir
 from reer.run.ledger import Ledger
 from reer.run.manifest import write_manifest
-from reer.run.tracking import record
+from reer.run.tracking import Lineage, record
+from reer.run.tracking.records import engine_item, stage_lineage
 from reer.types import Event, Example, Step, Usage
 
 QUICK = 2000
 """Finished examples that are written within about three seconds."""
+UNITS = {"nll": "nats per answer token", "trajectories": "rows"}
+"""Of the numbers that a tracker is told."""
 Note = Callable[..., None]
 """Writes the manifest, all but `models`."""
 Work = Callable[[Searcher, int], Coroutine[Any, Any, None]]
@@ -251,13 +263,15 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
     """Log, draw the page, tell the user, choose the exit code."""
     from reer.page.overview import told_of_draft, worth_in_words
     from reer.page.report import write_page
+    from reer.page.tables import search_tables
 
     examples, nll, steps = summary["examples"], summary["nll"], summary["steps"]
     cost = Usage(**summary["usage"])
     page = write_page([run_dir], run_dir / "report.html")
     numbers = {"trajectories": examples["done"]} | {f"nll/{k}": v for k, v in nll.items() if v is not None}
     made = {"results": run_dir / "summary.json", "page": page, "trajectories": run_dir / "trajectories.jsonl"}
-    record(config, config.stage, numbers, made)
+    record(config, config.stage, numbers, made, lineage=functools.partial(lineage_of, config, run_dir),
+           tables=functools.partial(search_tables, run_dir), units=UNITS)  # fmt: skip
     lost = examples["failed"] + examples["quarantined"]
     print(f"trajectories  {examples['done']} of {examples['input']} kept")
     if examples["dropped"]:
@@ -276,6 +290,14 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
             print(f"draft         {line}")
     print(f"page          {page}")
     return PARTIAL if lost else DONE
+
+
+def lineage_of(config: SynthesizeConfig, run_dir: Path) -> Lineage:
+    """Pairs, and the models that wrote and scored, to trajectories."""
+    roles = [role for role in (config.generator, config.scorer, config.draft) if role is not None]
+    models = [engine_item(describe(role), known_weights(role)) for role in roles]
+    made = ("trajectories.jsonl", "trajectories.parquet")
+    return stage_lineage(run_dir, made, models=models, otherwise="pairs")
 
 
 main = command("synthesize", SynthesizeConfig, run)

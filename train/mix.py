@@ -7,6 +7,7 @@ No model is asked, so an interrupted run is simply done again, to the same bytes
 import json
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from reer.files.rows import files_of
 from reer.run.launch import DONE, PARTIAL, command, exclusive, open_run_dir
 from reer.run.manifest import replacing, write_card, write_json, write_jsonl, write_manifest
 from reer.run.tracking import record
+from reer.run.tracking.records import stage_lineage
 from reer.types import FORMAT_VERSION
 
 from .mixing.general import inputs_of
@@ -113,7 +115,11 @@ def _close(config: MixingConfig, mixture: Mixture, broken: list[dict[str, Any]])
         "format_version": FORMAT_VERSION,
     }
     write_json(run_dir / "summary.json", summary)
-    record(config, config.stage, summary["rows"], {"results": run_dir / "summary.json"})
+    made, lineage = (
+        {"results": run_dir / "summary.json"},
+        partial(stage_lineage, run_dir, ("mix.jsonl", "mix.parquet")),
+    )
+    record(config, config.stage, summary["rows"], made, lineage=lineage, units=dict.fromkeys(summary["rows"], "rows"))
     _tell(mixture, config.data.trajectories, len(broken))
     print(f"{'written':<14}{run_dir / 'mix.jsonl'}")
     return PARTIAL if broken else DONE

@@ -145,6 +145,13 @@ def served(config: BackendConfig) -> dict[str, Any]:
     return describe(config) | (abilities_of(config).facts if isinstance(config, OpenAIBackendConfig) else {})
 
 
+def known_weights(config: BackendConfig) -> str | None:
+    """What tells the weights of an engine in this process from others, where they lie in a folder; else None."""
+    from reer.backend.models import weights_at_hand
+
+    return weights_at_hand(config.model) if isinstance(config, HFBackendConfig | VLLMBackendConfig) else None
+
+
 def describe(config: BackendConfig) -> dict[str, str | None]:
     """How a result names the engine behind a role: model, revision, dtype."""
     if isinstance(config, HFBackendConfig | VLLMBackendConfig):

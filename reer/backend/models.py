@@ -128,6 +128,12 @@ def fingerprint(model: Path) -> str:
     return digest(*found)
 
 
+def weights_at_hand(config: ModelConfig) -> str | None:
+    """The fingerprint of a model that lies in a folder; None of one that its hub id alone names."""
+    folder = Path(locate(config))
+    return fingerprint(folder) if folder.is_dir() else None
+
+
 def identity(config: ModelConfig, model: "PreTrainedModel") -> str | None:
     """Names the weights and the arithmetic of a loaded model; None where nothing tells two versions apart."""
     folder = Path(locate(config))

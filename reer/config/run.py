@@ -15,8 +15,9 @@ class TrackingConfig:
     """What runs are grouped by; null: the experiment's name."""
     mode: str | None = None
     """online, offline, or null: online where a key is found, else offline."""
-    upload: list[str] = field(default_factory=lambda: ["results", "page"])
-    """Which files go there too: results (summary.json or results.json), page (report.html), trajectories, model."""
+    upload: list[str] = field(default_factory=lambda: ["results", "page", "tables"])
+    """Which files go there too: results (summary.json or results.json), page (report.html), tables (of up
+    to 200 texts), trajectories, model."""
 
 
 @dataclass(kw_only=True)

@@ -4,13 +4,16 @@ Imports no torch at the top: a finished run answers at once.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reer.backend.models import fingerprint, weights_at_hand
 from reer.config import SftConfig
 from reer.run.launch import DONE, PARTIAL
 from reer.run.manifest import write_card, write_json, write_text
-from reer.run.tracking import Tracker
+from reer.run.tracking import Lineage, Tracker
+from reer.run.tracking.records import model_item, stage_lineage
 from reer.types import FORMAT_VERSION
 
 from ..examples.data import count
@@ -24,6 +27,7 @@ def finish(config: SftConfig, work: Work, tracker: Tracker) -> None:
     summary.json is written last and marks the run as finished.
     """
     from reer.page.report import write_page
+    from reer.page.tables import training_tables
 
     from ..arguments.trainer import max_length
     from ..model import complete_model
@@ -45,9 +49,18 @@ def finish(config: SftConfig, work: Work, tracker: Tracker) -> None:
     write_json(run_dir / "summary.json", summary)
     write_page([run_dir], run_dir / "report.html")
     tracker.summary(summary)
+    tracker.lineage(partial(lineage_of, config, run_dir))
+    tracker.tables(partial(training_tables, run_dir))
     for kind, path in {"results": run_dir / "summary.json", "page": run_dir / "report.html", "model": folder}.items():
         tracker.artifact(path, kind)
     tracker.finish()
+
+
+def lineage_of(config: SftConfig, run_dir: Path) -> Lineage:
+    """The rows and the model that training began with, to the model it made."""
+    base = model_item(config.model.path, weights_at_hand(config.model), config.model.revision)
+    read, folder = stage_lineage(run_dir, (), models=[base]).inputs, run_dir / "model"
+    return Lineage(read, {model_item(str(folder), fingerprint(folder)): read})
 
 
 def summarise(run_dir: Path, work: Work, held_out: dict[str, float] | None) -> dict[str, Any]:

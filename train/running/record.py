@@ -24,6 +24,17 @@ from ..mixing.general import inputs_of
 if TYPE_CHECKING:
     from trl import SFTTrainer
 
+UNITS = {
+    "loss": "nats per supervised token",
+    "entropy": "nats per supervised token",
+    "nll_answer": "nats per answer token of held-out rows",
+    "nll_thinking": "nats per thinking token of held-out rows",
+    "num_tokens": "tokens since the start",
+    "learning_rate": "of the optimiser",
+    "tokens": "of one epoch",
+    "seconds": "since the run was last started",
+}
+"""Of the numbers that the tracker is told."""
 FOLLOW = 10.0
 """Seconds between two looks at what other processes have measured."""
 
@@ -93,7 +104,9 @@ def write_training(run_dir: Path, trainer: "SFTTrainer", facts: dict[str, Any], 
 def tracker_of(config: SftConfig) -> Tracker:
     """The run's tracker; opened again, it continues the same run."""
     run_dir = Path(config.run_dir)
-    return open_tracker(config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config))
+    return open_tracker(
+        config.tracking, name=config.name, stage=config.stage, run_dir=run_dir, config=asdict(config), units=UNITS
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from reer.files.rows import BadRow, files_of, read_rows
 from reer.run.launch import DONE, PARTIAL, command, exclusive, open_run_dir
 from reer.run.manifest import write_json, write_jsonl, write_manifest, write_text
 from reer.run.tracking import record
+from reer.run.tracking.records import stage_lineage
 from reer.text import seed_of
 from reer.types import FORMAT_VERSION
 
@@ -142,7 +144,10 @@ def _close(config: ExportingConfig, run_dir: Path, written: Written) -> int:
         "format_version": FORMAT_VERSION,
     }
     write_json(run_dir / "summary.json", summary)
-    record(config, config.stage, written.facts.splits, {"results": run_dir / "summary.json"})
+    shards = sorted(str(path.relative_to(run_dir)) for path in (run_dir / "dataset" / "data").glob("*.parquet"))
+    splits, made = written.facts.splits, {"results": run_dir / "summary.json"}
+    found = partial(stage_lineage, run_dir, shards)
+    record(config, config.stage, splits, made, lineage=found, units=dict.fromkeys(splits, "rows"))
     for line in written.notes.told(config.data.trajectories, "rows"):
         print(line)
     for split, rows in written.facts.splits.items():

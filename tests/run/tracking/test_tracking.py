@@ -10,11 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from offline_runs import runs
 
 from reer.config import SynthesizeConfig, TrackingConfig
 from reer.errors import ConfigError
 from reer.run.tracking import (
     UPLOADS,
+    Lineage,
     Spared,
     Tracker,
     artifact_name,
@@ -72,7 +74,7 @@ def test_wandb_without_a_key_writes_offline_files(tmp_path: Path, capsys: pytest
         assert key in second
     sent = [{kind for kind in UPLOADS if f"demo-sft-{kind}".encode() in found} for found in (first, second)]
     assert sent == [{"results"}, {"model", "page"}]
-    assert TrackingConfig().upload == ["results", "page"]
+    assert TrackingConfig().upload == ["results", "page", "tables"]
 
 
 @pytest.mark.usefixtures("keyless")
@@ -94,7 +96,9 @@ def test_any_name_of_an_experiment_is_tracked_to_the_end(tmp_path: Path, caplog:
         config.tracking.kind = "wandb"
         run_dir.mkdir()
         (run_dir / "summary.json").write_text("{}")
-        record(config, "synthesize", {"kept": 1}, {"results": run_dir / "summary.json"})
+        record(
+            config, "synthesize", {"kept": 1}, {"results": run_dir / "summary.json"}, lineage=lambda: Lineage([], {})
+        )
     assert said(caplog) == []
     for n, name in enumerate(NAMES):
         [kept] = records(tmp_path / str(n))
@@ -110,7 +114,7 @@ def test_names_of_artifacts_stay_apart() -> None:
 
 
 def test_the_point_of_a_sweep_stands_behind_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reer.run.tracking import _with_point
+    from reer.run.tracking.wandb_runs import _with_point
 
     assert _with_point("a/b", Path("runs/a/b/seed=1/sft")) == "a/b/seed=1"
     assert _with_point("a=1", Path("runs/a=1/sft")) == "a=1"
@@ -207,6 +211,61 @@ def test_a_key_that_is_refused_leaves_the_run_offline_and_stands_in_no_file(
     assert not [path for path in files if canary.encode() in path.read_bytes()]
 
 
+@pytest.mark.usefixtures("keyless")
+@pytest.mark.parametrize(
+    ("mode", "key", "sentence"),
+    [("online", None, "No API key configured."), (None, "short", "API key must have 40")],
+    ids=["no key", "half a key"],
+)
+def test_without_a_key_that_can_be_used_an_online_run_is_kept_offline(
+    mode: str | None,
+    key: str | None,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    tracking = TrackingConfig(kind="wandb", mode=mode)
+    tracker = open_tracker(tracking, name="demo", stage="sft", run_dir=tmp_path, config={})
+    tracker.log({"training_loss": 1.0}, step=1)
+    tracker.finish()
+    assert any(b"training_loss" in kept for kept in records(tmp_path))
+    [warning] = said(caplog)
+    assert sentence in warning
+    assert warning.endswith("; the run is kept offline")
+
+
+def test_a_mode_of_the_environment_that_wandb_does_not_know_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "of")
+    check_tracking(TrackingConfig())
+    with pytest.raises(ConfigError, match="the environment's WANDB_MODE=of is unknown .known: online, offline"):
+        check_tracking(TrackingConfig(kind="wandb"))
+
+
+@pytest.mark.usefixtures("keyless")
+def test_two_runs_with_one_name_are_two_runs_and_both_are_shown(tmp_path: Path) -> None:
+    """Of one experiment's name in two folders: their ids differ, their names and groups need not."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        tracking = TrackingConfig(kind="wandb")
+        open_tracker(tracking, name="demo", stage="sft", run_dir=tmp_path / folder, config={}).finish()
+    [[one], [other]] = [runs(tmp_path / folder) for folder in ("a", "b")]
+    assert one.run.run_id != other.run.run_id
+    assert one.run.display_name == other.run.display_name == "demo-sft"
+
+
+@pytest.mark.usefixtures("keyless")
+def test_under_an_agent_of_a_sweep_the_run_is_the_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "agentsrun")
+    for sweep, identity in ((None, run_id("demo", "sft", tmp_path)), ("s1", "agentsrun")):
+        if sweep:
+            monkeypatch.setenv("WANDB_SWEEP_ID", sweep)
+        open_tracker(TrackingConfig(kind="wandb"), name="demo", stage="sft", run_dir=tmp_path, config={}).finish()
+        assert runs(tmp_path)[-1].run.run_id == identity
+
+
 @contextmanager
 def refusing_server() -> Iterator[str]:
     """A W&B server that takes no key."""
@@ -246,7 +305,7 @@ def test_run_id_follows_name_stage_and_folder(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("keyless")
 def test_a_netrc_entry_means_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from reer.run.tracking import _mode
+    from reer.run.tracking.wandb_runs import _mode
 
     entry = tmp_path / "netrc"
     entry.write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
@@ -262,6 +321,7 @@ def test_a_netrc_entry_means_online(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     [
         (TrackingConfig(kind="tensorbord"), "tracking.kind=tensorbord is unknown"),
         (TrackingConfig(kind="wandb", mode="on"), "tracking.mode=on is unknown"),
+        (TrackingConfig(kind="wandb", project="me/reer"), "tracking.project=me/reer: W&B takes no / in the name"),
         (TrackingConfig(upload=["page", "models"]), "tracking.upload=models is unknown .known: results, page"),
     ],
 )
