@@ -11,7 +11,7 @@ import pytest
 import yaml
 from offline_runs import runs
 
-PAGE = Path(__file__).parents[3] / "docs" / "sweeps.md"
+PAGE = Path(__file__).parents[3] / "docs" / "experiments.md"
 BIN = Path(sys.executable).parent
 
 
