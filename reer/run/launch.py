@@ -82,8 +82,13 @@ def command(stage: str, view: type[C], run: Callable[[C], int]) -> Callable[[], 
             line = as_typed(sys.argv[1:])
             sys.argv[1:] = line.arguments
 
+            here = os.getpid()
+
             def task(config: DictConfig) -> None:
-                codes.append(_job(config, view, run, line.fixed))
+                code = _job(config, view, run, line.fixed)
+                if os.getpid() != here and code == MISTAKE:  # a launcher's job elsewhere: this list is not the sweep's
+                    sys.exit(code)
+                codes.append(code)
 
             hydra.main(version_base="1.3", config_path="pkg://reer.conf", config_name=stage)(task)()
         except KeyboardInterrupt:

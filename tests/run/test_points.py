@@ -1,16 +1,21 @@
 """Sweeps: every point has its folder, later stages find those of the same point, and without -m nothing changes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from collect.run import main as collect
 from eval.run import main as evaluate
+from reer.files.export.run import main as export
 from reer.files.results import read_runs
 from reer.page.overview import overview
 from reer.run.launch import DONE, MISTAKE, PARTIAL, worst
 from reer.run.points import folder
 from reer.synthesize import main as synthesize
+from train.mix import main as mix
 from train.sft import main as sft
 
 SAMPLE = ("benchmark.path=sample", "benchmark.limit=1")
@@ -81,6 +86,17 @@ def test_a_sweep_through_the_stages_and_the_report_over_it(command, tmp_path: Pa
         assert named in shown
 
 
+def test_every_other_stage_finds_the_same_points(command, tmp_path: Path) -> None:
+    sweep = ("name=a", "-m", "seed=0,1")
+    assert command(collect, *sweep, "data.limit=4")[0] == DONE
+    assert command(synthesize, *FAKE, *sweep)[0] == DONE
+    for stage in (mix, export):
+        assert command(stage, *sweep)[0] == DONE
+    found = {path.parent.relative_to("runs/a").as_posix() for path in Path("runs/a").rglob("summary.json")}
+    stages = ("collect", "synthesize", "mix", "export-dataset")
+    assert found == {f"seed={seed}/{stage}" for seed in (0, 1) for stage in stages}
+
+
 def test_a_sweep_that_names_its_folders_itself_changes_none(command, tmp_path: Path) -> None:
     assert command(synthesize, *FAKE, "-m", "name=a,写")[0] == DONE
     assert list(summaries(tmp_path / "runs")) == ["a/synthesize", "写/synthesize"]
@@ -106,3 +122,13 @@ def test_the_exit_code_of_a_sweep_is_that_of_its_worst_job(command, tmp_path: Pa
     done = {name: found["examples"]["quarantined"] for name, found in summaries(tmp_path / "runs" / "fake").items()}
     assert done == {"data.path=a.jsonl/synthesize": 0, "data.path=b.jsonl/synthesize": 1}
     assert command(synthesize, *FAKE, "data.limit=2", "data=files", "-m", "data.path=b.jsonl,a.jsonl")[0] == PARTIAL
+
+
+@pytest.mark.slow
+def test_points_as_jobs_of_submitit_and_one_that_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    command = [sys.executable, "-m", "reer.synthesize", *FAKE, "name=a", "hydra/launcher=submitit_local", "-m"]
+    for words, code in ((["seed=0,1"], DONE), (["seed=2,3", "data=files", "data.path=nowhere"], MISTAKE)):
+        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert len(list(tmp_path.glob("runs/a/seed=*/synthesize/summary.json"))) == 2
