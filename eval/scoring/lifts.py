@@ -87,22 +87,31 @@ def compare_lifts(evaluations: Sequence[Evaluation], seed: int) -> dict[str, Any
 
     Answers that two models split into another number of tokens are left out: their nats per token are of other things.
     """
-    rows = {e.label: {row["id"]: row for row in usable(list(e.lifts.values()))} for e in evaluations if e.lifts}
+    rows = {e.label: e.lifts for e in evaluations if e.lifts}
     if len(rows) < 2:
         return None
-    everywhere = [name for name in next(iter(rows.values())) if all(name in found for found in rows.values())]
-    shared = [name for name in everywhere if len({answer_measured(found[name]) for found in rows.values()}) == 1]
+    shared, other_tokens = comparable(list(rows.values()))
     models = {model: _model([found[name] for name in shared]) for model, found in rows.items()}
     nlls = {model: {name: own_nll(found[name]) for name in shared} for model, found in rows.items()}
     pairs = [_pair(a, b, models, nlls, seed) for a, b in combinations(models, 2)]
     tested = [pair["nll"] for pair in pairs if pair["nll"] and pair["nll"]["p"] is not None]
     for test, adjusted in zip(tested, holm([test["p"] for test in tested]), strict=True):
         test["p_holm"] = adjusted
-    return {"n": len(shared), "other_tokens": len(everywhere) - len(shared), "models": models, "pairs": pairs}
+    return {"n": len(shared), "other_tokens": other_tokens, "models": models, "pairs": pairs}
 
 
-def answer_measured(row: Row) -> tuple[Any, ...]:
-    """Which answer, and in how many tokens; numbers of unlike ones are not compared."""
+def comparable(found: Sequence[Mapping[str, Row]]) -> tuple[list[str], int]:
+    """Prompts that several lifts, each by prompt, have a usable number for, of the same answer in as many tokens.
+
+    And how many more all have a number for, whose answers are split into other tokens.
+    """
+    counted = [{row["id"]: row for row in usable(list(lifts.values()))} for lifts in found]
+    everywhere = [name for name in counted[0] if all(name in rows for rows in counted)]
+    shared = [name for name in everywhere if len({_what(rows[name]) for rows in counted}) == 1]
+    return shared, len(everywhere) - len(shared)
+
+
+def _what(row: Row) -> tuple[Any, ...]:
     return row.get("pair"), row.get("answer_tokens")
 
 

@@ -108,11 +108,12 @@ def _outputs(outputs: Result) -> list[str]:
     ]
 
 
-def signed(test: Result) -> str:
+def signed(test: Result, digits: int = 3) -> str:
     """A signed mean with its interval, or a dash."""
     if test["mean"] is None:
         return "–"
-    return f"{test['mean']:+.3f}" + ("" if test["low"] is None else f" [{test['low']:+.3f}, {test['high']:+.3f}]")
+    mean, *ends = (f"{test[key]:+.{digits}f}" for key in ("mean", "low", "high") if test[key] is not None)
+    return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 
 def interval(row: Result, digits: int = 3) -> str:

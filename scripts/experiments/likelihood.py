@@ -6,14 +6,15 @@ prompts that every row and seed has such a number for.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from eval.scoring.lifts import answer_measured, own_nll, usable
-from eval.statistics import Estimate, Floats, crossed_bootstrap, holm, paired_difference
+from eval.scoring.lifts import comparable, own_nll
+from eval.scoring.table import signed
+from eval.statistics import Floats, crossed_bootstrap, holm, paired_difference
 from experiments.work import Workplace
 from reer.files.results import Row, read_run
 
@@ -42,7 +43,7 @@ def likelihood_lines(state: Mapping[str, Any], workplace: Workplace, finished: S
     measured = {name: found for name, found in read.items() if found and all(found)}
     if len(measured) < 2 or state["reference"] not in measured:
         return
-    prompts = _shared([lifts for found in measured.values() for lifts in found])
+    prompts, _ = comparable([lifts for found in measured.values() for lifts in found])
     table = [_likelihood(row, measured[row["experiment"]], prompts) for row in rows if row["experiment"] in measured]
     [reference] = [row for row in table if row.experiment == state["reference"]]
     seeds = f", mean over seeds {', '.join(map(str, state['seeds']))}" if len(state["seeds"]) > 1 else ""
@@ -60,13 +61,6 @@ def _lifts(row: Mapping[str, Any], workplace: Workplace) -> list[Lifts]:
     """Of each seed, by prompt."""
     runs = [read_run(workplace.path / folder / BENCHMARK) for folder in row["folders"]]
     return [{lift["id"]: lift for lift in run.rows("lift.jsonl")} for run in runs]
-
-
-def _shared(found: Sequence[Lifts]) -> list[str]:
-    """Prompts with a usable number everywhere, whose answers all models split into the same number of tokens."""
-    counted = [{row["id"]: row for row in usable(list(lifts.values()))} for lifts in found]
-    everywhere = [name for name in counted[0] if all(name in rows for rows in counted)]
-    return [name for name in everywhere if len({answer_measured(rows[name]) for rows in counted}) == 1]
 
 
 def _likelihood(row: Mapping[str, Any], found: Sequence[Lifts], prompts: Sequence[str]) -> Likelihood:
@@ -91,7 +85,7 @@ def _compared(table: Sequence[Likelihood], reference: Likelihood, decides: Seque
     adjusted = dict(zip(decisive, holm(list(decisive.values())), strict=True))
     for row in table:
         cells = [f"{row.nlls.mean():.4f}", f"{row.thinking_tokens:,.0f}"]
-        cells.append("" if row is reference else _signed(_less(row, reference)))
+        cells.append("" if row is reference else _less(row, reference))
         cells += ["" if (found := tests.get(row.experiment)) is None else f"{found:.4f}" for tests in (p, adjusted)]
         yield f"| {row.title} | {' | '.join(cells)} |"
 
@@ -102,14 +96,9 @@ def _p(row: Likelihood, reference: Likelihood) -> float | None:
     return paired_difference(ours, theirs, 0).p
 
 
-def _less(row: Likelihood, reference: Likelihood, chosen: Sequence[int] | None = None) -> Estimate:
-    differences = row.nlls - reference.nlls
-    return crossed_bootstrap(differences if chosen is None else differences[:, chosen], 0)
-
-
-def _signed(found: Estimate) -> str:
-    interval = f" [{found.low:+.4f}, {found.high:+.4f}]" if found.low is not None else ""
-    return f"{found.mean:+.4f}{interval}"
+def _less(row: Likelihood, reference: Likelihood, chosen: Sequence[int] | slice = slice(None)) -> str:
+    """The difference with its interval, of the chosen prompts."""
+    return signed(asdict(crossed_bootstrap((row.nlls - reference.nlls)[:, chosen], 0)), digits=4)
 
 
 def _intervals(state: Mapping[str, Any]) -> str:
@@ -127,5 +116,5 @@ def _by_source(table: Sequence[Likelihood], reference: Likelihood, sources: Sequ
     yield "\nby source of the answers"
     for source, n in Counter(sources).most_common():
         chosen = [place for place, name in enumerate(sources) if name == source]
-        found = [f"{row.title} {_signed(_less(row, reference, chosen))}" for row in table if row is not reference]
+        found = [f"{row.title} {_less(row, reference, chosen)}" for row in table if row is not reference]
         yield f"  {source} ({n}): {', '.join(found)}"

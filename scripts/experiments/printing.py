@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import reer
+from eval.scoring.table import signed
 from experiments.likelihood import likelihood_lines
 from experiments.rows import OWN, Column, paper_columns, paper_numbers
 from experiments.work import Workplace, is_done
@@ -82,11 +83,11 @@ def read_row(row: Mapping[str, Any], columns: Sequence[Column], workplace: Workp
 
 def _over_seeds(results: Sequence[Json], column: Column) -> Json | None:
     """One seed's estimate; of several the mean, between the lowest and the highest."""
-    found = [estimate for each in results if (estimate := _at(each, column))]
-    if len(found) < len(results) or len(found) == 1:
-        return found[0] if len(results) == 1 and found else None
-    means = [estimate["mean"] for estimate in found]
-    return {"mean": fmean(means), "low": min(means), "high": max(means)}
+    found = [_at(each, column) for each in results]
+    if len(found) == 1:
+        return found[0]
+    means = [estimate["mean"] for estimate in found if estimate]
+    return None if len(means) < len(found) else {"mean": fmean(means), "low": min(means), "high": max(means)}
 
 
 def _problem(stage: str, record: Json | None, workplace: Workplace) -> str | None:
@@ -192,8 +193,7 @@ def _turned(test: Json) -> Json:
 
 
 def _signed(test: Json) -> str:
-    interval = f" [{test['low']:+.2f}, {test['high']:+.2f}]" if test["low"] is not None else ""
-    return f"{test['mean']:+.2f}{interval}" + (f" p {test['p_holm']:.3f}" if test.get("p_holm") is not None else "")
+    return signed(test, digits=2) + (f" p {test['p_holm']:.3f}" if test.get("p_holm") is not None else "")
 
 
 def _remarks(rows: Sequence[Printed]) -> Iterator[str]:
