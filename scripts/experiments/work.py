@@ -33,14 +33,60 @@ Start = Callable[[Sequence[str], TextIO], int]
 """Runs a command to its end, its words to a log; its exit code, negative where a signal killed it."""
 
 
+def started(command: Sequence[str], log: TextIO) -> int:
+    """The exit code of a command that is run as it would be typed."""
+    process = subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]], stdout=log, stderr=subprocess.STDOUT, env=os.environ | QUIET
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # the stage hears Ctrl-C too, and keeps what it has
+        process.wait()
+        raise
+
+
+def forked(command: Sequence[str], log: TextIO) -> int:
+    """As `started`, from a process that has imported the libraries already: for stages of seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "trl", "peft", "datasets", "scipy.stats"])
+    process = context.Process(target=_as_typed, args=(list(command), log.name))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def _as_typed(command: list[str], log: str) -> None:
+    """In the new process: what the console command does."""
+    with open(log, "a", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    os.environ.update(QUIET)
+    sys.argv = [str(BIN / command[0]), *command[1:]]
+    [entry] = entry_points(group="console_scripts", name=command[0])
+    entry.load()()
+
+
+def run_logged(command: list[str], log: Path, start: Start = started) -> tuple[int, str]:
+    """Exit code, and the last line that the command complained with."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {shlex.join(command)}\n")
+        file.flush()
+        code = start(command, file)
+    if code < 0:
+        return code, f"{command[0]}: killed by signal {-code}"
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line for line in said if line.startswith(f"{command[0]}: ")]
+    return code, (named or said or [""])[-1]
+
+
 @dataclass(frozen=True)
 class Workplace:
     """The folder of one scale."""
 
     name: str
     """Within runs/: reproduce/smoke."""
-    start: Start | None = None
-    """How commands are run; None: as they would be typed."""
+    start: Start = started
+    """How commands are run."""
 
     @property
     def path(self) -> Path:
@@ -61,7 +107,7 @@ class Workplace:
             _link(folder / name, Path("..", read.id, name))
         command = self.command(stage, row)
         print("$", shlex.join(command), flush=True)
-        started = time.monotonic()
+        begun = time.monotonic()
         code, error = run_logged(command, folder / "log.txt", self.start)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -69,7 +115,7 @@ class Workplace:
             "row": row,
             "code": code,
             "error": error if code not in ENDED_WELL else None,
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - begun, 1),
             "command": command,
             "inputs": {name: read.key for name, read in stage.inputs.items()},
             "reer": reer.__version__,
@@ -126,7 +172,8 @@ def run_all(stages: Sequence[Stage], workplace: Workplace, row_of: Callable[[Sta
     waiting, running = list(stages), dict[Future[None], Stage]()
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
-            for stage in _ready(waiting, running.values()):
+            # no more than there is room for: what waits in the pool would begin after Ctrl-C
+            for stage in _ready(waiting, running.values())[: jobs - len(running)]:
                 waiting.remove(stage)
                 if (missing := unmet(stage, workplace)) is None:
                     running[pool.submit(workplace.run, stage, row_of(stage))] = stage
@@ -141,49 +188,3 @@ def _ready(waiting: Sequence[Stage], running: Iterable[Stage]) -> list[Stage]:
     """Stages of which nothing that they need is still to be done."""
     ahead = {stage.id for stage in (*waiting, *running)}
     return [stage for stage in waiting if not ahead & {read.id for read in stage.with_inputs() if read is not stage}]
-
-
-def run_logged(command: list[str], log: Path, start: Start | None = None) -> tuple[int, str]:
-    """Exit code, and the last line that the command complained with."""
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {shlex.join(command)}\n")
-        file.flush()
-        code = (start or started)(command, file)
-    if code < 0:
-        return code, f"{command[0]}: killed by signal {-code}"
-    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    named = [line for line in said if line.startswith(f"{command[0]}: ")]
-    return code, (named or said or [""])[-1]
-
-
-def started(command: Sequence[str], log: TextIO) -> int:
-    """The exit code of a command that is run as it would be typed."""
-    process = subprocess.Popen(
-        [str(BIN / command[0]), *command[1:]], stdout=log, stderr=subprocess.STDOUT, env=os.environ | QUIET
-    )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:  # the stage hears Ctrl-C too, and keeps what it has
-        process.wait()
-        raise
-
-
-def forked(command: Sequence[str], log: TextIO) -> int:
-    """As `started`, from a process that has imported the libraries already: for stages of seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers", "trl", "peft", "datasets", "scipy.stats"])
-    process = context.Process(target=_as_typed, args=(list(command), log.name))
-    process.start()
-    process.join()
-    return process.exitcode or 0
-
-
-def _as_typed(command: list[str], log: str) -> None:
-    """In the new process: what the console command does."""
-    with open(log, "a", encoding="utf-8") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
-    os.environ.update(QUIET)
-    sys.argv = [str(BIN / command[0]), *command[1:]]
-    [entry] = entry_points(group="console_scripts", name=command[0])
-    entry.load()()

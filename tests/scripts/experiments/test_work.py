@@ -111,6 +111,14 @@ def test_what_reads_a_failed_stage_is_left_out_and_the_rest_goes_on(workplace, t
     assert is_done(workplace.record("collect-dd"))
 
 
+def test_after_an_interrupt_no_further_stage_begins(workplace, tmp_path):
+    (tmp_path / "reer-synthesize").write_text("#!/bin/sh\nexit 130\n")
+    stages = [Stage("synthesize", "s1", (), {}), COLLECT, Stage("collect", "dd", (), {})]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(stages, workplace, lambda stage: "a/b", jobs=1)
+    assert not (tmp_path / "calls").exists()
+
+
 def test_a_forked_command_is_the_command(tmp_path):
     """Its words are in the log and its exit code is that of the command line."""
     with (tmp_path / "log.txt").open("w") as log:
