@@ -43,8 +43,8 @@ def test_a_filter_refuses_by_its_name_and_lets_the_next_row_pass(name, limit, ba
     "notice",
     ["ALL RIGHTS RESERVED", "Copyright (c) Ann", "© 1999", "our Cookie Policy", "Privacy policy", "Terms of Use",
      "Terms of service", "Subscribe to our list", "Sign up for the letter", "CLICK HERE", "Follow us on X",
-     "Share this", "share on Y", "Skip to content", "Skip to main content", "版权所有", "未经许可", "不得转载", "点击这里",
-     "扫码关注", "关注公众号", "订阅我们"],
+     "Share this page", "share on Y", "Skip to content", "Skip to main content", "版权所有", "未经许可",
+     "不得转载", "点击这里", "扫码关注", "关注公众号", "订阅我们"],
 )  # fmt: skip
 def test_every_kind_of_notice_counts(notice):
     limits = QualityConfig(**OFF | {"boilerplate": 0.4})
