@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from reer.errors import DataError
 from reer.files.pairs import path_of
 from reer.files.rows import BadRow, kind_of, read_rows
@@ -17,6 +19,8 @@ from .check.grams import Hashes, grams, hashes_of, whole
 LONG, SHORT = 13, 8
 SHARE = 0.3
 """Of a guarded text's runs of 8 words; with every twentieth word changed more than that stay whole."""
+_BITS = 22
+_SHIFT = np.uint64(64 - _BITS)
 COLUMNS = ("query", "prompt", "question", "instruction", "answer", "response", "text")
 """Whose texts are guarded."""
 
@@ -40,6 +44,8 @@ class Guard:
         self._long: dict[int, int] = {}
         self._short: dict[int, list[int]] = defaultdict(list)
         self._sizes: list[int] = []
+        self._seen = np.zeros(1 << _BITS, dtype=np.bool_)
+        """Which first bits a run of SHORT words may have: one look refuses nearly all others."""
         for text, origin in texts:
             self._add(text, origin)
 
@@ -51,7 +57,9 @@ class Guard:
         self._whole.setdefault(whole(hashes), number)
         for run in grams(hashes, LONG).tolist():
             self._long.setdefault(run, number)
-        short = set(grams(hashes, SHORT).tolist())
+        runs = grams(hashes, SHORT)
+        self._seen[runs >> _SHIFT] = True
+        short = set(runs.tolist())
         self._sizes.append(len(short))
         for run in short:
             self._short[run].append(number)
@@ -60,11 +68,14 @@ class Guard:
         """The guarded text that stands in a text, given by `hashes_of`, or None."""
         if (number := self._whole.get(whole(hashes))) is not None:
             return self._hit(number, "the same text")
-        long = grams(hashes, LONG).tolist()
-        if not self._long.keys().isdisjoint(long):
-            return self._hit(next(self._long[run] for run in long if run in self._long), f"{LONG} words in a row")
-        held = self._short.keys() & set(grams(hashes, SHORT).tolist())
-        shared = Counter(number for run in held for number in self._short[run])
+        runs = grams(hashes, SHORT)
+        runs = runs[self._seen[runs >> _SHIFT]]
+        if not len(runs):  # nearly always; a longer run that is shared would hold shorter ones
+            return None
+        for run in grams(hashes, LONG).tolist():
+            if (number := self._long.get(run)) is not None:
+                return self._hit(number, f"{LONG} words in a row")
+        shared = Counter(number for run in set(runs.tolist()) for number in self._short.get(run, ()))
         for number, count in shared.most_common():
             if count >= SHARE * self._sizes[number]:
                 return self._hit(number, f"{count / self._sizes[number]:.2f} of its runs of {SHORT} words")

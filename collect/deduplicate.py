@@ -4,7 +4,7 @@ Of two rows that are alike the earlier one stays. Between the passes no text is 
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,44 +14,32 @@ from .check.grams import Hashes, hashes_of, jaccard, shingles
 
 SLOTS, BANDS, SEED = 256, 32, 1
 """At a true similarity of 0.8 a pair shares a band with probability 0.997."""
-BATCH = 1000
 
 
-class Sketches:
-    """Signatures of texts, in their order."""
+def near_duplicates(
+    keys: NDArray[np.uint64], text_of: Callable[[int], str], threshold: float
+) -> dict[int, tuple[int, float]]:
+    """Row -> the earlier row that stays in its place, and their similarity.
 
-    def __init__(self) -> None:
-        self._waiting: list[Hashes] = []
-        self._bands: list[NDArray[np.uint64]] = []
-
-    def add(self, hashes: Hashes) -> None:
-        """The next text, as `hashes_of` gives it."""
-        self._waiting.append(shingles(hashes))
-        if len(self._waiting) == BATCH:
-            self._bands.append(_bands(self._waiting))
-            self._waiting = []
-
-    def near_duplicates(self, text_of: Callable[[int], str], threshold: float) -> dict[int, tuple[int, float]]:
-        """Row -> the earlier row that stays in its place, and their similarity. `text_of` reads one text again."""
-        keys = np.concatenate([*self._bands, _bands(self._waiting)])
-        self._bands, self._waiting = [], []
-        kept: dict[int, dict[int, list[int]]] = defaultdict(dict)
-        gone: dict[int, tuple[int, float]] = {}
-        for row, bands in _suspects(keys).items():
-            own = shingles(hashes_of(text_of(row)))
-            earlier = {other for band in bands for other in kept[band].get(int(keys[row, band]), ())}
-            for other in sorted(earlier):
-                if (alike := jaccard(own, shingles(hashes_of(text_of(other))))) >= threshold:
-                    gone[row] = (other, round(alike, 3))
-                    break
-            else:
-                for band in bands:
-                    kept[band].setdefault(int(keys[row, band]), []).append(row)
-        return gone
+    `keys` are the signatures of all rows in order, [rows, BANDS]. `text_of` reads one text again.
+    """
+    kept: dict[int, dict[int, list[int]]] = defaultdict(dict)
+    gone: dict[int, tuple[int, float]] = {}
+    for row, bands in _suspects(keys).items():
+        own = shingles(hashes_of(text_of(row)))
+        earlier = {other for band in bands for other in kept[band].get(int(keys[row, band]), ())}
+        for other in sorted(earlier):
+            if (alike := jaccard(own, shingles(hashes_of(text_of(other))))) >= threshold:
+                gone[row] = (other, round(alike, 3))
+                break
+        else:
+            for band in bands:
+                kept[band].setdefault(int(keys[row, band]), []).append(row)
+    return gone
 
 
-def _bands(sets: list[Hashes]) -> NDArray[np.uint64]:
-    """One number per row and band: equal where all slots of the band are."""
+def signed(sets: Sequence[Hashes]) -> NDArray[np.uint64]:
+    """One number per set of runs and band, [sets, BANDS]: equal where all slots of the band are."""
     import rensa
 
     if not sets:

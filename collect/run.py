@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reer.config import CollectConfig
 from reer.errors import ConfigError, DataError
-from reer.files.pairs import SHOWN, Notes, Quarantined, path_of
+from reer.files.pairs import SHOWN, Notes, Quarantined
 from reer.files.rows import files_of
 from reer.method.cost import tokens
+from reer.run.executor.processes import cores, in_order
 from reer.run.launch import DONE, PARTIAL, command, exclusive, open_run_dir
 from reer.run.ledger import Ledger
 from reer.run.manifest import write_card, write_json, write_manifest
@@ -33,13 +35,14 @@ from reer.types import FORMAT_VERSION, Example
 from .ask.works import REFUSALS, Refused, ask_all, check, outcomes, spent, weighs
 from .check.filters import FILTERS, masked, refused
 from .check.grams import hashes_of
+from .check.look import Look, bare
 from .decontaminate import Guard, guarded
-from .deduplicate import Sketches
+from .deduplicate import near_duplicates, signed
 from .keep.spool import Spool
 from .keep.written import Tally, Written
+from .read.inputs import files_read
 from .read.pairs import from_dataset, from_files
 from .read.passages import from_texts, off_length
-from .read.texts import text_files
 from .sample import drawn, is_held_out, wanted
 from .tag.categories import counted_as
 from .tag.model import tag_all, tagged
@@ -89,8 +92,8 @@ def run(config: CollectConfig) -> int:
             ledger = stack.enter_context(closing(Ledger(run_dir / "ledger.db"))) if _asks(config) else None
             first, second = (stack.enter_context(Spool(run_dir)) for _ in range(2))
             stage = Stage(config, guard, stack.enter_context(Written(run_dir)), ledger)
-            sketches = _gather(stage, first, notes)
-            facts = _answer(stage, first, sketches, second)
+            keys = _gather(stage, first, notes)
+            facts = _answer(stage, first, keys, second)
             _write(stage, second)
         return _close(stage, notes, facts, time.monotonic() - started)
 
@@ -126,33 +129,43 @@ def _estimate(config: CollectConfig, notes: Notes) -> str:
     return "\n".join(lines)
 
 
-def _gather(stage: Stage, spool: Spool, notes: Notes) -> Sketches:
-    """The first pass: every row is read, and set aside or kept for the second; its words are looked at only here."""
-    config, out, sketches = stage.config, stage.out, Sketches()
-    for row in tqdm(_rows(config, notes), desc="collect", unit="row"):
+def _gather(stage: Stage, spool: Spool, notes: Notes) -> NDArray[np.uint64]:
+    """The first pass: every row is read, and set aside or kept for the second, whose signatures are returned."""
+    config, out, keys = stage.config, stage.out, [signed([])]
+    look = Look(partial(_refused, config), stage.guard.find, signed, config.quality.near_duplicates is not None)
+    for rows, (verdicts, signatures) in in_order(look, _examples(stage, notes), bare, cores()):
+        for row, verdict in zip(rows, verdicts, strict=True):
+            if verdict.refused:
+                out.reject(row, verdict.refused)
+            elif verdict.hit:
+                out.reject(row, "contaminated", asdict(verdict.hit))
+            else:
+                spool.append(row)
+        keys.append(signatures)
+    return np.concatenate(keys)
+
+
+def _examples(stage: Stage, notes: Notes) -> Iterator[Example]:
+    """The usable rows; the others are set aside."""
+    for row in tqdm(_rows(stage.config, notes), desc="collect", unit="row"):
         stage.tally.read += 1
         if isinstance(row, Quarantined):
-            out.quarantine(row)
+            stage.out.quarantine(row)
             continue
-        if config.quality.mask:
+        if stage.config.quality.mask:
             row, count = masked(row)
             stage.tally.masked += count
-        if name := off_length(row, config.source) or refused(row, config.quality):
-            out.reject(row, name)
-            continue
-        query, answer = hashes_of(row.query), hashes_of(row.answer)
-        if hit := stage.guard.find(query) or stage.guard.find(answer):
-            out.reject(row, "contaminated", asdict(hit))
-            continue
-        spool.append(row)
-        if config.quality.near_duplicates is not None:
-            sketches.add(np.concatenate([query, answer]))
-    return sketches
+        yield row
 
 
-def _answer(stage: Stage, spool: Spool, sketches: Sketches, passed: Spool) -> dict[str, Any]:
+def _refused(config: CollectConfig, row: Example) -> str | None:
+    return off_length(row, config.source) or refused(row, config.quality)
+
+
+def _answer(stage: Stage, spool: Spool, keys: NDArray[np.uint64], passed: Spool) -> dict[str, Any]:
     """Later ones of rows that are alike are set aside; passages get their queries. Returns facts for the manifest."""
-    gone = _near_duplicates(stage.config, spool, sketches)
+    threshold = stage.config.quality.near_duplicates
+    gone = {} if threshold is None else near_duplicates(keys, spool.text, threshold)
 
     def passages() -> Iterator[Example]:
         return (row for number, row in enumerate(spool) if number not in gone and not row.query)
@@ -171,16 +184,6 @@ def _answer(stage: Stage, spool: Spool, sketches: Sketches, passed: Spool) -> di
         else:
             _take(stage, row, passed)
     return facts
-
-
-def _near_duplicates(config: CollectConfig, spool: Spool, sketches: Sketches) -> dict[int, tuple[int, float]]:
-    threshold = config.quality.near_duplicates
-
-    def text_of(number: int) -> str:
-        row = spool.read(number)
-        return f"{row.query}\n{row.answer}"
-
-    return {} if threshold is None else sketches.near_duplicates(text_of, threshold)
 
 
 def _take(stage: Stage, passage: Example, passed: Spool) -> None:
@@ -255,7 +258,7 @@ def _close(stage: Stage, notes: Notes, facts: dict[str, Any], seconds: float) ->
 
     config, tally, run_dir = stage.config, stage.tally, stage.out.run_dir
     source = config.source
-    inputs = [*_inputs(config), *(file for path in config.decontaminate.paths for file in files_of(path))]
+    inputs = [*files_read(config.source), *(file for path in config.decontaminate.paths for file in files_of(path))]
     described = {"kind": source.kind, "path": source.path, "hub": source.hub, "split": source.split}
     described["revision"] = source.revision
     write_manifest(run_dir, stage=config.stage, seed=config.seed, inputs=inputs, source=described, **facts)
@@ -290,17 +293,6 @@ def _summary(tally: Tally, notes: Notes, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "format_version": FORMAT_VERSION,
     }
-
-
-def _inputs(config: CollectConfig) -> list[Path]:
-    """Files whose hashes the manifest records."""
-    source = config.source
-    if source.kind == "files":
-        return files_of(path_of(Path(source.path) if source.path else None))
-    found = Path(source.path) if source.path else None
-    if source.kind == "texts" and found:
-        return text_files(found)
-    return sorted(f for f in ([found] if found.is_file() else found.rglob("*")) if f.is_file()) if found else []
 
 
 def _tell(config: CollectConfig, run_dir: Path, tally: Tally, notes: Notes) -> None:

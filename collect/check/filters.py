@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from reer.config import QualityConfig
-from reer.text import is_cjk, language_code, repeats, words
+from reer.text import is_cjk, language_code, repeats
 from reer.types import Example
+
+from .grams import words_of
 
 SURE = 0.5
 """Least probability of a language that counts as detected."""
@@ -22,6 +24,11 @@ _BOILERPLATE = re.compile(
     r"|版权所有|未经许可|不得转载|点击(?:这里|此处|关注)|扫码关注|关注(?:我们的)?公众号|订阅我们",
     re.IGNORECASE,
 )
+_IN_BOILERPLATE = (
+    "rights reserved", "copyright", "©", " policy", "terms of ", "subscribe to ", "subscribe for ", "sign up ",
+    "click here", "follow us", "share ", "skip to ", "版权", "未经", "不得", "点击", "扫码", "公众号", "关注", "订阅",
+)  # fmt: skip
+"""One of these stands wherever the pattern matches."""
 _PERSONAL = {
     "[e-mail]": re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b"),
     "[ip]": re.compile(r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b(?!\.\d)"),
@@ -61,30 +68,28 @@ def _detector() -> Any:
     return LangDetector(LangDetectConfig(max_input_length=None))  # its default looks at the first 80 characters only
 
 
-@functools.lru_cache(maxsize=1)
-def _words(text: str) -> tuple[str, ...]:
-    """Several filters in a row look at the same answer."""
-    return tuple(words(text))
-
-
 def min_words(row: Example, limit: int) -> bool:
-    return len(_words(row.answer)) < limit
+    return len(words_of(row.answer)) < limit
 
 
 def max_words(row: Example, limit: int) -> bool:
-    return len(_words(row.answer)) > limit
+    return len(words_of(row.answer)) > limit
 
 
 def boilerplate(row: Example, limit: float) -> bool:
     """More than `limit` of the lines are notices and navigation."""
+    folded = row.answer.casefold()
+    if not any(part in folded for part in _IN_BOILERPLATE):  # ten times as fast as the pattern
+        return False
     lines = [line for line in row.answer.splitlines() if line.strip()]
     return sum(_BOILERPLATE.search(line) is not None for line in lines) > limit * len(lines)
 
 
 def repetition(row: Example, limit: float) -> bool:
     """More than `limit` of the trigrams (Chinese: of the runs of six characters) stood before."""
-    tokens = _words(row.answer)
-    n = 6 if tokens and sum(map(is_cjk, tokens)) * 2 > len(tokens) else 3
+    tokens = words_of(row.answer)
+    chinese = not row.answer.isascii() and sum(map(is_cjk, tokens)) * 2 > len(tokens)
+    n = 6 if chinese else 3
     return repeats(tokens, n, limit)
 
 

@@ -29,9 +29,15 @@ class _Known(dict[str, int]):
 _known = _Known()
 
 
+@functools.lru_cache(maxsize=2)
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text; several filters look at the same one, a query and its answer, in turn."""
+    return tuple(words(text))
+
+
 def hashes_of(text: str) -> Hashes:
     """One number for each word of a text, in order; those of two texts in a row are those of both."""
-    return np.array([*map(_known.__getitem__, words(text))], dtype=np.uint64)
+    return np.array([*map(_known.__getitem__, words_of(text))], dtype=np.uint64)
 
 
 def grams(hashes: Hashes, n: int) -> Hashes:

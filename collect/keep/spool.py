@@ -38,6 +38,11 @@ class Spool:
         fields = json.loads(self._file.readline())
         return Example(**fields | {"history": tuple(Message(**turn) for turn in fields["history"])})
 
+    def text(self, number: int) -> str:
+        """What one row says, for comparisons."""
+        row = self.read(number)
+        return f"{row.query}\n{row.answer}"
+
     def __iter__(self) -> Iterator[Example]:
         return (self.read(number) for number in range(len(self)))
 

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from collect.check.grams import grams, hashes_of
-from collect.deduplicate import Sketches
+from collect.check.grams import grams, hashes_of, shingles
+from collect.deduplicate import near_duplicates, signed
 
 THRESHOLD = 0.8
 
@@ -42,16 +42,14 @@ def test_what_all_similarities_set_aside_is_found_and_nothing_else(language):
     wanted = brute(texts)
     assert len(wanted) > 30
     held = [("" if language == "zh" else " ").join(tokens) for tokens in texts]
-    sketches = Sketches()
-    for text in held:
-        sketches.add(hashes_of(text))
-    found = set(sketches.near_duplicates(held.__getitem__, THRESHOLD))
+    keys = signed([shingles(hashes_of(text)) for text in held])
+    found = set(near_duplicates(keys, held.__getitem__, THRESHOLD))
     assert len(found & wanted) >= 0.98 * len(wanted)
     assert len(found - wanted) <= 0.001 * len(held)
 
 
 def test_nothing_is_like_nothing():
-    assert Sketches().near_duplicates(str, THRESHOLD) == {}
+    assert near_duplicates(signed([]), str, THRESHOLD) == {}
 
 
 @pytest.mark.parametrize("n", [1, 5, 8, 13])

@@ -39,6 +39,18 @@ def test_a_filter_refuses_by_its_name_and_lets_the_next_row_pass(name, limit, ba
     assert refused(bad, QualityConfig(**OFF)) is None
 
 
+@pytest.mark.parametrize(
+    "notice",
+    ["ALL RIGHTS RESERVED", "Copyright (c) Ann", "© 1999", "our Cookie Policy", "Privacy policy", "Terms of Use",
+     "Terms of service", "Subscribe to our list", "Sign up for the letter", "CLICK HERE", "Follow us on X",
+     "Share this page", "share on Y", "Skip to content", "Skip to main content", "版权所有", "未经许可",
+     "不得转载", "点击这里", "扫码关注", "关注公众号", "订阅我们"],
+)  # fmt: skip
+def test_every_kind_of_notice_counts(notice):
+    limits = QualityConfig(**OFF | {"boilerplate": 0.4})
+    assert refused(row(f"The boat came back.\n{notice}"), limits) == "boilerplate"
+
+
 def test_masking_counts_patterns_and_leaves_dates_and_years_alone():
     text = "Write to ann.lee@example.org or call +44 20 7946 0958 by 2024-05-17; 1.2.3 and 4.5.6.7.8 stay."
     found, count = masked(row(text))

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from collect.keep.written import FILES
 from collect.run import main
+from reer.run.executor import processes
 
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 LENGTHS = (150, 12, 20, 40, 5)
@@ -83,21 +85,29 @@ def planted():
     return rows, [joined(tokens, language(n // 2)) for n, tokens in enumerate(prompts)]
 
 
-def test_everything_planted_is_found_and_clean_rows_stay(monkeypatch, tmp_path):
+@pytest.fixture
+def collect(monkeypatch, tmp_path):
+    """Runs the command on what is planted; returns the folder it wrote."""
     rows, prompts = planted()
     lines = [json.dumps(one, ensure_ascii=False).encode() for one in rows]
     lines += [line if isinstance(line, bytes) else line.encode() for line in BROKEN]
     (tmp_path / "pairs.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps({"prompt": one}) + "\n" for one in prompts))
-    options = [f"source.path={tmp_path}/pairs.jsonl", f"decontaminate.paths=[{tmp_path}/mine.jsonl]"]
-    monkeypatch.setattr(sys, "argv", ["reer-collect", f"run_dir={tmp_path}/run", *options])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    read = {
-        name: [json.loads(line) for line in (tmp_path / "run" / f"{name}.jsonl").read_text().splitlines()]
-        for name in ("pairs", "held_out", "rejected", "quarantine")
-    }
+
+    def call(name):
+        options = [f"source.path={tmp_path}/pairs.jsonl", f"decontaminate.paths=[{tmp_path}/mine.jsonl]"]
+        monkeypatch.setattr(sys, "argv", ["reer-collect", f"run_dir={tmp_path}/{name}", *options])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 2
+        return tmp_path / name
+
+    return call
+
+
+def test_everything_planted_is_found_and_clean_rows_stay(collect):
+    folder = collect("run")
+    read = {name: [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()] for name in FILES}
     reasons = {one["row"]["id"]: one["reason"] for one in read["rejected"]}
     assert [n for n in range(50) if reasons.get(f"near{n}") != "near_duplicates"] == []
     assert [n for n in range(30) if reasons.get(f"leak{n}") != "contaminated"] == []
@@ -105,3 +115,16 @@ def test_everything_planted_is_found_and_clean_rows_stay(monkeypatch, tmp_path):
     assert len({one["reason"] for one in read["quarantine"]}) >= 10
     kept = {one["id"] for one in read["pairs"] + read["held_out"]}
     assert len([n for n in range(500) if f"clean{n}" not in kept]) <= 5
+
+
+def test_several_processes_write_the_same_bytes(collect, monkeypatch):
+    monkeypatch.setattr("collect.run.cores", lambda: 1)
+    alone = collect("alone")
+    monkeypatch.setattr("collect.run.cores", lambda: 2)
+    monkeypatch.setattr(processes, "HERE", 1)
+    begun = []
+    monkeypatch.setattr(processes, "_pool", lambda *of, pool=processes._pool: begun.append(of) or pool(*of))
+    together = collect("together")
+    assert [of[1] for of in begun] == [2]
+    for name in FILES:
+        assert (together / f"{name}.jsonl").read_bytes() == (alone / f"{name}.jsonl").read_bytes()
