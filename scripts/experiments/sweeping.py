@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import yaml
@@ -61,11 +62,18 @@ def run(sweep: Sweep, points: int, seed: int) -> None:
 
     with exclusive(sweep.path):
         study = open_study(sweep, seed)
+        Thread(target=_load, daemon=True).start()
         for trial in study.get_trials(states=[TrialState.RUNNING]):
             told(study, trial.number, trial.params, sweep)
         while len(study.trials) < points:
             trial = study.ask(space(sweep))
             told(study, trial.number, trial.params, sweep)
+
+
+def _load() -> None:
+    """Import what the report needs while the first point is at work: a second that nobody waits for."""
+    import matplotlib.figure  # noqa: F401
+    import scipy.stats  # noqa: F401
 
 
 def told(study: Any, number: int, values: Values, sweep: Sweep) -> None:

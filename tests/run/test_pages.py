@@ -140,6 +140,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     posts = [["title", "body"], *([row["query"], row["answer"]] for row in rows)]
     quoted = [",".join('"' + field.replace('"', '""') + '"' for field in row) for row in posts]
     (folder / "posts.csv").write_text("\n".join(quoted), encoding="utf-8")
+    rubric = (ROOT / "docs" / "your-own.md").read_text(encoding="utf-8").partition("`criteria.yaml`")[2]
+    (folder / "criteria.yaml").write_text(rubric.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
     (folder / "texts").mkdir()
     text = "\n\n".join(row["answer"] for row in rows)
     (folder / "texts" / "one.md").write_text(text, encoding="utf-8")
