@@ -83,7 +83,15 @@ class WandbTracker:
         for item, sources in lineage.outputs.items():
             self._run.log_artifact(reference(item, sources))
         for item in () if self._run.offline else lineage.inputs:
+            self._use(item)
+
+    def _use(self, item: Item) -> None:
+        """What fails here is a line in a graph: the run is tracked on, and the line can be drawn later."""
+        try:
             _within(FOR_USE, partial(self._run.use_artifact, reference(item)))
+        except Exception as error:  # whatever the service or its client may raise
+            later = "scripts/wandb_link links it later"
+            log.warning("tracking=wandb: input %s is not linked (%s); %s", item.name, one_line(error), later)
 
     def tables(self, found: Callable[[], Mapping[str, Table]]) -> None:
         if "tables" in self._upload:

@@ -61,13 +61,16 @@ def test_online_a_stage_uses_what_it_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("keyless")
 @pytest.mark.parametrize("fault", ["refused", "silent"])
-def test_a_lineage_that_is_not_taken_is_one_warning(
+def test_an_input_that_is_not_taken_is_told_and_the_run_is_tracked_on(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(wandb_runs, "FOR_USE", 0.05)
-    over = threading.Event()
+    over, used = threading.Event(), []
 
-    def use(_: Any) -> None:
+    def use(artifact: Any) -> None:
+        if artifact.type == "model":
+            used.append(artifact.name)
+            return
         if fault == "refused":
             raise ValueError("no such project")
         over.wait(30)
@@ -75,12 +78,15 @@ def test_a_lineage_that_is_not_taken_is_one_warning(
     run = OnlineRun(use)
     tracker = opened(run, tmp_path, monkeypatch)
     tracker.lineage(lambda: LINEAGE)
-    tracker.summary({"loss": 1.0})
+    tracker.artifact(tmp_path, "results")
     tracker.finish()
     over.set()
     [warning] = [record.getMessage() for record in caplog.records if record.name == "reer.run.tracking"]
     reason = "no such project" if fault == "refused" else "no answer within 0 s"
-    assert warning == f"tracking=wandb could not be told the lineage ({reason}); the run goes on without it"
+    later = "scripts/wandb_link links it later"
+    assert warning == f"tracking=wandb: input {PAIRS.name} is not linked ({reason}); {later}"
+    assert used == [MODEL.name], "the next input is used"
+    assert len(run.made) == 2, "what comes after it is tracked"
     assert run.finished
 
 
@@ -126,7 +132,7 @@ class SyncedRun:
     """A run that was kept offline."""
 
     def __init__(self, group: str, config: dict[str, Any]) -> None:
-        self.group, self.config, self.used = group, config, []
+        self.name, self.group, self.config, self.used = f"{group}-sft", group, config, []
 
     def used_artifacts(self) -> list[Any]:
         return list(self.used)
@@ -162,3 +168,22 @@ def test_synced_runs_are_linked_once_and_what_nobody_made_is_logged(capsys: pyte
         "2 runs of 3 say what they read: 4 inputs linked, 2 of no run",
         "2 runs of 2 say what they read: 0 inputs linked, 0 of no run",
     ]
+
+
+def test_an_artifact_that_is_gone_is_told_and_the_others_are_linked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = SyncedRun("demo", {"lineage": LINEAGE.as_dict()})
+    api = Api([run], [PAIRS.name, MODEL.name])
+    given = api.artifact
+
+    def artifact(name: str) -> Any:
+        if PAIRS.name in name:
+            raise ValueError("it was deleted")
+        return given(name)
+
+    monkeypatch.setattr(api, "artifact", artifact)
+    with pytest.raises(SystemExit, match="1 could not be linked; the same command tries them again"):
+        script().link(api, "me/reer", None, lambda _: pytest.fail("nothing to log"))
+    assert [used.name for used in run.used] == [f"{MODEL.name}:v0"]
+    assert f"demo-sft: {PAIRS.name} is not linked (it was deleted)" in capsys.readouterr().err
