@@ -70,6 +70,14 @@ def test_tables_and_folders_name_the_same_rows():
     assert all((CONF / name / "README.md").exists() for name in tables())
 
 
+@pytest.mark.parametrize("name", tables())
+def test_models_that_were_not_taught_to_think_are_measured_without_thinking(name):
+    """Else their think block is opened for them, and they fill it with an answer."""
+    for row in read_table(name, "tiny").rows:
+        taught = row.experiment != "main/base" and DIFFERENCES.get(row.experiment, {}).get("mix.thinking") != "none"
+        assert ("benchmark.thoughts=0" in row.stages.get("evaluate", ())) is not taught, row.experiment
+
+
 def test_an_unknown_table_is_one_sentence():
     with pytest.raises(ConfigError, match="table nine is unknown: choose one of ablations, controls, main"):
         read_table("nine", "smoke")
