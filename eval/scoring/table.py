@@ -13,7 +13,7 @@ def table(results: Result) -> str:
     for name, benchmark in results["benchmarks"].items():
         lines += _benchmark(f"{results['model']} on {name}", benchmark)
     if lift := results["reference_lift"]:
-        lines += _lift(lift)
+        lines += [*_lift(lift), *_forced(lift, results["outputs"])]
     return "\n".join([*lines, *_outputs(results["outputs"])])
 
 
@@ -97,6 +97,13 @@ def _thinking(lift: Result, one: str) -> list[str]:
     if thoughts["asked"] == 1 and thoughts["cut"]:
         lines.append(f"    thinking that was cut at benchmark.thinking_tokens: {thoughts['cut']}")
     return lines
+
+
+def _forced(lift: Result, outputs: Result) -> list[str]:
+    """The think block was opened for it, and left to itself the model does not write one."""
+    if lift["exact"] or outputs["well_formed"]["mean"] != 0:
+        return []
+    return ["    no answer was well-formed: if it has not learnt to think, its number is that of benchmark.thoughts=0"]
 
 
 def _outputs(outputs: Result) -> list[str]:
