@@ -27,3 +27,4 @@ said = open("said").read().split("\n")[:2]
 print(f"wandb {wandb.__version__}: in the environment, and filled in: {said}")
 sys.exit(said != ["one WANDB_RUN_ID", "two WANDB_RUN_ID"])
 PYTHON
+echo "finding holds: wandb 0.31.0 fills WANDB_RUN_ID into the command of a sweep once, for all its runs"
