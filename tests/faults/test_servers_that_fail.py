@@ -215,8 +215,16 @@ def test_when_everything_fails_the_run_ends_with_one_sentence_and_the_next_loses
     with running() as server:
         synthesize(server, "clean", *unhurried)
         server.anew()
-        budget = iter(range(40))
-        server.fault = lambda role, key, attempt: None if next(budget, None) is not None else "500"
+        budget, failed = iter(range(40)), []
+
+        def down(role, key, attempt):
+            if next(budget, None) is not None:
+                return None
+            failed.append(time.monotonic())
+            time.sleep(max(0.0, failed[0] + 1 - time.monotonic()))  # an answer under way would say that it is up
+            return "500"
+
+        server.fault = down
         quick = ("generator.max_retries=5", "scorer.max_retries=5", "generator.max_failures=3",
                  "scorer.max_failures=3", "executor.concurrency=2")  # fmt: skip
         code, _, said = synthesize(server, "run", *unhurried, *quick)
