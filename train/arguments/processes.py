@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reer import errors
 from reer.config import SftConfig
 from reer.errors import ConfigError, ReerError, UserError
+from reer.run.executor.processes import cores
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -107,7 +108,7 @@ def start(frozen: Path, processes: int, *, on_cpu: bool) -> None:
 
 def _set_environment(processes: int, on_cpu: bool) -> None:
     """What the processes inherit; what the user has set stays."""
-    threads = max(1, (os.cpu_count() or 1) // processes) if on_cpu else 8
+    threads = max(1, cores() // processes) if on_cpu else 8
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if on_cpu:

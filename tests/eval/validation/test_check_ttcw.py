@@ -13,7 +13,9 @@ GIVEN = {  # story, test: three experts
 }  # fmt: skip
 
 
-def check(folder: Path, majority: dict[tuple[str, int], str]) -> subprocess.CompletedProcess[str]:
+def check(
+    folder: Path, majority: dict[tuple[str, int], str], given: dict[tuple[str, int], str] = GIVEN
+) -> subprocess.CompletedProcess[str]:
     def rows(verdicts: dict[tuple[str, int], str]) -> str:
         said = {"Y": "Yes", "N": "No"}
         return json.dumps([
@@ -24,7 +26,7 @@ def check(folder: Path, majority: dict[tuple[str, int], str]) -> subprocess.Comp
 
     inside = folder / "Art_or_Artifice" / "annotations"
     inside.mkdir(parents=True, exist_ok=True)
-    (inside / "ttcw_annotations.json").write_text(rows(GIVEN))
+    (inside / "ttcw_annotations.json").write_text(rows(given))
     (inside / "ttcw_majority.json").write_text(rows(majority))
     return subprocess.run([sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, check=False)
 
@@ -40,6 +42,15 @@ def test_shares_agreement_and_majorities_by_hand(tmp_path: Path) -> None:
     assert float(agreement.split()[1]) == pytest.approx(1 - (4 / 12) / (72 / 132), abs=0.0006)
     assert same.split()[1:4] == ["4", "of", "4"]
     assert check(tmp_path, majority | {("0_GPT3.5", 1): "Y"}).returncode == 1
+
+
+def test_a_writer_who_passes_nothing_and_no_professional(tmp_path: Path) -> None:
+    nothing = {("0_NewYorker", 1): "YYY", ("0_GPT3.5", 1): "NNN"}
+    done = check(tmp_path, {}, nothing)
+    assert done.stdout.splitlines()[1].split()[:3] == ["GPT3.5", "0.0%", "–"]
+    done = check(tmp_path, {}, {("0_GPT3.5", 1): "YNY"})
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "no story of NewYorker in it" in done.stderr
 
 
 def test_a_folder_without_them_is_one_sentence(tmp_path: Path) -> None:

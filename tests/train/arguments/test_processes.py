@@ -53,6 +53,18 @@ def test_others_are_not(given: SftConfig) -> None:
     check(given)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
+def test_processes_share_the_cores_that_they_may_use_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(bound)})
+    try:
+        processes._set_environment(1, on_cpu=True)
+    finally:
+        os.sched_setaffinity(0, bound)
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
 def test_processes_are_started_where_they_are_needed_and_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [needs_start(config(*given)) for given in [(1,), (2,), (1, OFFLOAD)]] == [False, True, True]
     assert is_main()
