@@ -19,11 +19,21 @@ _MAY_BE_CJK = re.compile("[\u2e80-\U0003ffff]")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _WORD_OR_CJK = re.compile(rf"{_CJK}|(?:(?!{_CJK})[^\W_])+(?:'(?:(?!{_CJK})[^\W_])+)*")  # three times slower
 
+_QUOTED = re.compile(r"“[^”\n]{0,400}”|「[^」\n]{0,400}」|『[^』\n]{0,400}』|\"[^\"\n]{0,400}\"")
+
 
 def words(text: str) -> list[str]:
     """Lower-cased words; every Chinese or Japanese character is a word of its own."""
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     return (_WORD_OR_CJK if _HAS_CJK.search(plain) else _WORD).findall(plain)
+
+
+def without_quotes(text: str) -> str:
+    """The text with the words in quotation marks made unreadable: same length, same punctuation.
+
+    What stands there is somebody else's doubt, request or story.
+    """
+    return _QUOTED.sub(lambda quoted: re.sub(r"\w", "x", quoted.group()), text)
 
 
 def repeats(tokens: Sequence[str], n: int, share: float) -> bool:

@@ -14,10 +14,8 @@ from typing import Any
 from reer.config import FilterConfig
 from reer.method.guards.echo import NOTHING, Echo, talks_to_asker
 from reer.method.guards.leak import Leak
-from reer.text import is_cjk, repeats, words
+from reer.text import is_cjk, repeats, without_quotes, words
 
-# What stands in quotation marks is somebody else's doubt, or somebody else's story.
-_QUOTED = re.compile(r"“[^”\n]{0,400}”|「[^」\n]{0,400}」|『[^』\n]{0,400}』|\"[^\"\n]{0,400}\"")
 _START = r"(?:^|[.!?…:;。！？；：—–][\"'”’」』)）]*\s*)"  # of a clause; a comma does not begin one
 _DOUBTS = (
     # not: the guests wait; a Mr. Wait
@@ -92,7 +90,7 @@ def exploring_end(found: Found, share: float) -> bool:
 
 def explores(thinking: str, start: int = 0) -> bool:
     """Whether a text holds a reflection marker from `start` on: a doubt, a second thought, another way."""
-    return _EXPLORING.search(_without_quotes(thinking), start) is not None
+    return _EXPLORING.search(without_quotes(thinking), start) is not None
 
 
 def repetition(found: Found, limit: float) -> bool:
@@ -167,14 +165,9 @@ def lists(found: Found, limit: float) -> bool:
 
 def past_tense(found: Found, limit: float) -> bool:
     """More than `limit` sentences in a hundred tell what the writer did, as if the text were already there."""
-    own = _without_quotes(found.thinking)
+    own = without_quotes(found.thinking)
     ends = max(1, len(re.findall(r"[.!?…。！？]+", own)))
     return len(_PAST.findall(own)) > limit * ends
-
-
-def _without_quotes(text: str) -> str:
-    """The text with the words in quotation marks made unreadable: same length, same punctuation."""
-    return _QUOTED.sub(lambda quoted: re.sub(r"\w", "x", quoted.group()), text)
 
 
 def _is_keywords(line: str) -> bool:

@@ -14,6 +14,7 @@ from reer.layout import Layout
 from reer.method.guards.echo import Echo, echoes, measure, talks_to_asker
 from reer.method.prompts import load_set
 from reer.method.propose import Proposer
+from reer.text import words
 from reer.types import Example
 
 LIMITS = EchoConfig()
@@ -24,17 +25,26 @@ HONEST = {
 }
 """Twenty sentences each that a writer might think, in the ordinary words that prompts use too."""
 
+TO_OTHERS = [
+    "She hopes that this help will come.", "Of course, she must not know yet.", "Mara is happy to help the old baker.",
+    "Sure, the goat could speak, but why?", "He writes “let me know if you want me”, and she does not.",
+    "Let me know if he comes, says the boy.", "Here is the summary of her life.", "First rain.\nOf course, no sun.",
+    "他希望雪停。", "当然，这里还要写雨。", "好的，就这样开头。", "我希望这个结尾能让读者满意。",
+    "她希望得到邻居的帮助。", "如果老人告诉我他的名字，故事就完了。",
+]  # fmt: skip
+"""In the words of such talk."""
+
 
 def prompts_of(language, name):
     prompts = load_set(name, language, "direct" if name in ("brief", "compact") else "skeleton")
-    return [p for p in (prompts.initial, prompts.rewrite, prompts.skeleton, prompts.expand) if p is not None]
+    found = (prompts.initial, prompts.blind, prompts.rewrite, prompts.skeleton, prompts.expand)
+    return [prompt for prompt in found if prompt is not None]
 
 
-def sentences(prompt, language):
-    """Of the fixed text, long enough to say something."""
-    shortest = 25 if language == "en" else 10
+def sentences(prompt):
+    """Of the fixed text, what ends as one: the openers, which are given, do not."""
     found = (s.strip(" -\n") for piece in prompt.fixed for s in re.split(r"(?<=[.!?:;。！？：；])\s*", piece))
-    return [s for s in found if len(s) >= shortest and "<" not in s]
+    return [s for s in found if len(words(s)) > 1 and s[-1] in ".!?:;。！？：；" and "<" not in s]
 
 
 def refused(text, prompt):
@@ -42,11 +52,14 @@ def refused(text, prompt):
 
 
 @pytest.mark.parametrize(("language", "name"), SETS)
-def test_none_of_twenty_planted_echoes_is_accepted(language, name):
-    planted = [(s, prompt) for prompt in prompts_of(language, name) for s in sentences(prompt, language)]
-    for sentence, prompt in random.Random(0).choices(planted, k=20):
+def test_no_planted_echo_is_accepted(language, name):
+    """Every sentence of every prompt, twenty at least: alone, and between honest ones."""
+    planted = [(s, prompt) for prompt in prompts_of(language, name) for s in sentences(prompt)]
+    chance = random.Random(0)
+    for sentence, prompt in planted + chance.choices(planted, k=max(0, 20 - len(planted))):
+        before, after = chance.sample(HONEST[language], 2)
         assert refused(sentence, prompt), sentence
-        assert refused(f"{HONEST[language][0]} {sentence} {HONEST[language][1]}", prompt), sentence
+        assert refused(f"{before} {sentence} {after}", prompt), sentence
 
 
 @pytest.mark.parametrize(("language", "name"), SETS)
@@ -72,13 +85,14 @@ def test_both_measures_by_hand():
 @pytest.mark.parametrize(
     "text",
     ["I hope this helps!", "Sure, here is the rewritten part:", "Let me know if you want more.", "希望这对您有帮助。",
-     "好的，下面是改写后的一段。", "As an AI, I would open with rain."],
+     "好的，下面是改写后的一段。", "As an AI, I would open with rain.", "Of course, I can rewrite that.",
+     "I’d be happy to help with this plan.", "希望以上内容对你有所帮助。", "如有需要，请随时告诉我。"],
 )  # fmt: skip
 def test_talk_to_whoever_asked(text):
     assert talks_to_asker(text)
 
 
-@pytest.mark.parametrize("text", [*HONEST["en"], *HONEST["zh"], "She hopes that this help will come.", "他希望雪停。"])
+@pytest.mark.parametrize("text", [*HONEST["en"], *HONEST["zh"], *TO_OTHERS])
 def test_thinking_talks_to_nobody(text):
     assert not talks_to_asker(text)
 
