@@ -17,6 +17,7 @@ from reer.backend import (
     build_draft,
     build_generator,
     build_scorer,
+    computing,
     describe,
     known_weights,
     parameters,
@@ -194,12 +195,12 @@ def prompts_of(config: SynthesizeConfig) -> Callable[[str], PromptSet]:
 
 
 def build_screen(config: SynthesizeConfig) -> Screen | None:
-    """The draft in front of the scorer, where the config has one. A token of it counts as what its parameters are of
-    the scorer's, and as one of the scorer's where either is unknown."""
+    """The draft in front of the scorer, where the config has one. A token of it counts as what the parameters it is
+    multiplied with are of the scorer's, and as one of the scorer's where either is unknown."""
     if config.draft is None:
         return None
     draft = build_draft(config.draft, [config.generator, config.scorer])
-    own, scorers = parameters(config.draft), parameters(config.scorer)
+    own, scorers = computing(config.draft), computing(config.scorer)
     measure = Measure(draft, build_layout(config.layout, draft.tokenizer), config.search)
     return Screen(measure, own / scorers if own and scorers else 1.0)
 

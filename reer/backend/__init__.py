@@ -91,6 +91,21 @@ def parameters(config: BackendConfig) -> int | None:
     return sum(int(weights.numel()) for weights in load_model(config.model).parameters())
 
 
+def computing(config: BackendConfig) -> int | None:
+    """Parameters that a token is multiplied with; None where nobody tells.
+
+    Of `parameters`, all but an embedding that stands apart from the head: a token looks up one row of it.
+    """
+    if not isinstance(config, HFBackendConfig):
+        return None
+    from reer.backend.models import load_model
+
+    model = load_model(config.model)
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    looked_up = int(embedding.weight.numel()) if head is None or head.weight is not embedding.weight else 0
+    return sum(int(weights.numel()) for weights in model.parameters()) - looked_up
+
+
 def _hf_generator(config: HFBackendConfig) -> Generator:
     """A running batch, or transformers' own generation for a model whose attention does not allow it."""
     from reer.backend.hf import HFGenerator

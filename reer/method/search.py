@@ -6,6 +6,7 @@ The search is a stream of events; fed the events already recorded it continues w
 Knows scores and proposals through their protocols; knows nothing of models, files or prompts.
 """
 
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from reer.config import SearchConfig
@@ -33,6 +34,8 @@ from reer.types import (
     Whole,
     Worth,
 )
+
+log = logging.getLogger(__name__)
 
 
 class Search:
@@ -63,7 +66,7 @@ class Search:
 
         Raises:
             ExampleError: this pair cannot be searched (too long, control tokens, no usable first trajectory).
-            BackendError: a model failed for good.
+            BackendError: a model failed for good before the search was over.
         """
         starts = Starts.of(recorded, self.settings)
         if starts.best.baseline is None:
@@ -79,7 +82,13 @@ class Search:
             starts.apply(event)
             yield event
         if starts.best.worth is None and policy.asks_worth(self.settings):
-            yield await self._worth(example, starts.best)
+            try:
+                worth = await self._worth(example, starts.best)
+            except BackendError as error:  # the search is over: its trajectory stands without
+                log.warning("example %s: what its thinking is worth could not be measured (%s); the next run of the "
+                            "same command tries again", example.id, error)  # fmt: skip
+                return
+            yield worth
 
     async def _baseline(self, example: Example) -> Baseline:
         [scored] = await self._score(example, [None])

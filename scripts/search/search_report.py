@@ -20,11 +20,13 @@ from search_results import (
     forward_tokens,
     mean_curve,
     paired,
+    reached,
     read_sets,
 )
 
 from reer.page import plots
 from reer.run.manifest import write_text
+from reer.text import words
 
 TOLERANCE = 0.05
 """Share by which the tokens of two presets may differ and still count as equal."""
@@ -52,6 +54,19 @@ def budget(tokens: Mapping[str, float]) -> str:
     return (
         f"Tokens against forward's: {listed} ({said}). `none` and `blind` are one first trajectory and cannot spend "
         "the budget."
+    )
+
+
+def catching_up(presets: Mapping[str, Results]) -> str:
+    """How soon each preset stands where `forward` ends, in a sentence."""
+    paths = {name: [r.path for r in results.values()] for name, results in presets.items() if name != "official"}
+    spent, ended = (fmean(path[-1, column] for path in paths["forward"]) for column in (0, 2))
+    others = {name: reached(found, ended) for name, found in paths.items() if name != "forward"}
+    shares = ", ".join(f"{name} {tokens / spent:.2f}" for name, tokens in others.items() if tokens is not None)
+    never = ", ".join(name for name, tokens in others.items() if tokens is None)
+    return (
+        "Share of forward's tokens after which the mean over pairs stands where forward ends: "
+        f"{shares or 'none'}{f'; never: {never}' if never else ''}."
     )
 
 
@@ -139,6 +154,7 @@ ANCHORS = {
     "the answer's content words, unordered": "words", "the answer itself": "itself",
 }  # fmt: skip
 TEXT: dict[str, Cell] = {
+    "words": mean_of(lambda r: len(words(r.row["thinking"])), ".0f"),
     "A_lex": worth("a_lex"),
     "echo of the prompt (worst sentence)": mean_of(lambda r: r.row.get("echo", {}).get("containment", 0.0), ".0%"),
     "decorative segments": decorative("reflecting", "plain"),
@@ -189,6 +205,7 @@ def _set(presets: Mapping[str, Results]) -> Iterator[str]:
     if "forward" in presets and presets.keys() - {"forward", *CONTROLS_OF_ONE}:
         tokens = {n: fmean(forward_tokens(r.row["usage"]) for r in rs.values()) for n, rs in presets.items()}
         yield budget(tokens)
+        yield catching_up(presets)
     yield (
         "The final thinking as a text, means over trajectories. First person: a sentence with I, me, my, myself, we, "
         "us, our or let's; one ends if it does so in . ! ? or …; a line break, too, begins a new one."

@@ -182,22 +182,27 @@ def read_events(ledger: Path) -> dict[str, list[tuple[str, Row]]]:
 
 
 def path_of(events: Iterable[tuple[str, Row]]) -> Any:
-    """`Result.path` of the trajectory as it stands. The cost of the first draws, one sum, is divided evenly."""
+    """`Result.path` of the best trajectory as it stands. The cost of the first draws, one sum, is divided evenly."""
     spent, none, change = np.zeros(2), 0.0, 0.0
     points = [(*spent, change)]
+    standing: dict[int, float] = {}
     for kind, event in events:
         if kind == "Worth":  # measured, not searched
             continue
         cost = np.array([forward_tokens(event["usage"]), event["usage"]["seconds"]])
-        draws = [draw["nll"] for draw in event["candidates"]] if kind == "First" else [event.get("nll")]
+        draws = [draw["nll"] for draw in event["candidates"]] if kind == "First" else [None]
         if kind == "Baseline":
             none = event["nll"]
-        for n, nll in enumerate(draws):
+        for n in range(len(draws)):
             spent = spent + cost / len(draws)
-            if kind == "First":
-                nll = min((x for x in draws[: n + 1] if x is not None), default=None)
-            change = change if nll is None else nll - none
+            drawn = [nll for nll in draws[: n + 1] if nll is not None]
+            change = min(drawn) - none if drawn else change
+            if kind == "Step":
+                standing[event["start"]] = event["nll"]
+                change = min(standing.values()) - none
             points.append((*spent, change))
+        if kind == "First":
+            standing = dict(enumerate([event["nll"], *(start["nll"] for start in event["others"])]))
     return np.array(points)
 
 
@@ -205,6 +210,13 @@ def mean_curve(paths: Sequence[Any], column: int) -> tuple[Any, Any]:
     """Where, and the mean of the paths as step functions there; a finished search keeps its last value."""
     grid = np.linspace(0, max(path[-1, column] for path in paths), 120)
     return grid, np.mean([p[np.searchsorted(p[:, column], grid, side="right") - 1, 2] for p in paths], axis=0)
+
+
+def reached(paths: Sequence[Any], change: float) -> float | None:
+    """Forward tokens after which the mean of the paths has come down to a change of NLL; None: it never does."""
+    grid, mean = mean_curve(paths, 0)
+    there = np.flatnonzero(mean <= change)
+    return float(grid[there[0]]) if len(there) else None
 
 
 def forward_tokens(usage: Row) -> int:

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from reer.backend import build_draft, build_scorer, parameters
+from reer.backend import build_draft, build_scorer, computing, parameters
 from reer.backend.batching import WORKER, Batcher
 from reer.backend.models import load_model
 from reer.config import (
@@ -88,6 +89,16 @@ def test_parameters_are_those_of_the_loaded_model_or_unknown(tiny_model):
     assert parameters(FakeBackendConfig()) is None
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_token_is_multiplied_with_all_but_an_embedding_apart_from_the_head(tmp_path, tied):
+    shape = LlamaConfig(vocab_size=50, hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2,
+                        num_key_value_heads=2, tie_word_embeddings=tied)  # fmt: skip
+    LlamaForCausalLM(shape).save_pretrained(tmp_path)
+    # attention 4 * 8 * 8, feed-forward 3 * 8 * 12, three norms of 8, and one product with the head
+    assert computing(hf(str(tmp_path))) == 256 + 288 + 24 + 50 * 8
+    assert computing(FakeBackendConfig()) is None
+
+
 @pytest.mark.parametrize(
     ("config", "kind", "words"),
     [
@@ -117,7 +128,7 @@ def test_smollm2_ranks_for_qwen():
         Measure(engine, build_layout(LayoutConfig(name="think"), engine.tokenizer), SearchConfig())
         for engine in (scorer, draft)
     )
-    weight = parameters(hf("smollm2")) / parameters(hf(QWEN))
+    weight = computing(hf("smollm2")) / computing(hf(QWEN))
 
     async def run():
         return await asyncio.gather(
@@ -128,6 +139,6 @@ def test_smollm2_ranks_for_qwen():
     winner = min(range(4), key=lambda n: scored[n].score.nll)
     assert thinkings[winner] in ranked.sent
     assert len(ranked.sent) == 2
-    assert 0.2 < weight < 0.35
+    assert weight == pytest.approx(134_515_008 / 494_032_768)  # of the latter's 630,167,424, a fifth is a table
     assert ranked.usage.draft_counted == round(ranked.usage.draft_tokens * weight)
     assert scored[winner].score.nll != ranked.drafts[thinkings[winner]]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reer.run.ledger import Ledger
-from reer.types import Attribution, Baseline, Candidate, First, Step, Usage, Worth
+from reer.types import Attribution, Baseline, Candidate, First, Start, Step, Usage, Worth
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "search"
 
@@ -118,6 +118,29 @@ def test_path_adds_up_what_the_events_cost():
     assert path[:, 0].tolist() == [0, 10, 20, 30, 40, 50, 55, 75]
     assert path[:, 1] == pytest.approx([0, 1, 2, 3, 4, 5, 5.5, 7.5])
     assert path[:, 2] == pytest.approx([0, 0, 0, -0.1, -0.1, -0.5, -0.5, -0.6])
+
+
+def test_path_of_several_starts_is_that_of_the_best():
+    others = (Start(kept=0, segments=("b",), nll=2.6),)
+    drawn, cost = (Candidate("x", 2.6), Candidate("y", 2.5)), usage(20, 2.0)
+    first = First(candidates=drawn, kept=1, segments=("a",), nll=2.5, others=others, usage=cost)
+    steps = [Step(segment=0, operation="rewrite", before="a", candidates=(), kept=0, nll=nll, start=start, usage=cost)
+             for start, nll in ((1, 2.55), (0, 2.45), (1, 2.3), (0, 2.4))]  # fmt: skip
+    events = [Baseline(nll=3.0, answer_tokens=9, usage=usage(10, 1.0)), first, *steps]
+    path = results.path_of((type(event).__name__, asdict(event)) for event in events)
+    assert path[-4:, 2] == pytest.approx([-0.5, -0.55, -0.7, -0.7])
+
+
+def test_how_soon_the_others_stand_where_forward_ends():
+    def ran(*points):
+        return {"a": results.Result({}, {}, np.array([(0, 0, 0.0), *points]))}
+
+    told = report.catching_up({
+        "forward": ran((1000, 1, -0.2), (2000, 2, -0.4)),
+        "draft4": ran((500, 1, -0.1), (1500, 2, -0.5)),
+        "none": ran((100, 1, -0.1)),
+    })  # fmt: skip
+    assert told.endswith("where forward ends: draft4 0.75; never: none.")
 
 
 def test_mean_curve_holds_the_last_value_of_a_search_that_is_over():
@@ -237,7 +260,7 @@ def test_page_and_plot(folder):
     assert "3 pairs: public domain 2, dolly 1." in text
     gains = "+0.600 [+0.600, +0.600] | +0.350 [+0.350, +0.350]"
     assert f"| forward | 3 | 3.000 | 2.500 | 2.400 | {gains} | 100% | 3 of 3 |" in text
-    assert "| forward | 25.0% | 0% | 6 of 9 | 3 of 3 |" in text
+    assert "| forward | 5 | 25.0% | 0% | 6 of 9 | 3 of 3 |" in text
     assert "| thinking that has not seen the answer | 2.750 | +0.250 [+0.250, +0.250] |" in text
     assert "| forward | 18 | 5 | 6 | 7 | 7.5 |" in text
     assert "old" not in text

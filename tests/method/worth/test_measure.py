@@ -211,6 +211,23 @@ def test_a_measurement_that_fails_loses_no_finished_search(tmp_path, monkeypatch
     assert summary(folder)["worth"]["gain_over_blind"]["missing"] == 0
 
 
+def test_a_search_whose_measurement_fails_is_finished_and_measured_by_the_next_run(tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "refusing"
+
+    async def refused(self, example, n, occasion):
+        raise BackendError("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Proposer, "blind", refused)
+        assert synthesize.run(config(folder, "search.worth.blind=1")) == DONE
+    assert "what its thinking is worth could not be measured (refused)" in caplog.text
+    before = rows(folder)
+    assert [row["worth"]["gain_over_blind"] for row in before] == [None] * 3
+    assert synthesize.run(config(folder, "search.worth.blind=1")) == DONE
+    assert summary(folder)["worth"]["gain_over_blind"]["missing"] == 0
+    assert [row["thinking"] for row in rows(folder)] == [row["thinking"] for row in before]
+
+
 def test_a_dry_run_knows_what_measuring_costs(tmp_path):
     pairs = [Example(id="e", query="Write of rain.", answer="Rain fell. " * 40)]
     plain, blind, both = (predict(pairs, config(tmp_path, *more)) for more in ((), BOTH[:1], BOTH))
