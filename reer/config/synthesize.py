@@ -128,7 +128,8 @@ class SearchConfig:
     """Of the candidates of a step, and of first drafts, so many go to the scorer: those the draft (backend@draft=...)
     finds likeliest. Only the scorer's numbers decide."""
     audit: int | None = None
-    """Every n-th step is scored whole all the same, to see whether the draft's best held the winner."""
+    """Every n-th rewrite of a pair (chance says which is the first) is scored whole all the same, to see whether the
+    draft's best held the winner."""
     multi_start: int | None = None
     """So many of the best first drafts are refined in turns, on one budget; the worse half is dropped again and again
     until the best is alone (successive halving)."""

@@ -90,6 +90,18 @@ def asks_worth(settings: SearchConfig) -> bool:
     return settings.worth.blind > 0 or settings.worth.decorative is not None
 
 
+def audits(state: State, settings: SearchConfig, seed: int, example_id: str) -> bool:
+    """Whether the rewrite that follows is scored whole whatever a draft says of it.
+
+    It is every n-th of an example, and chance says which is the first, so that early steps and short searches have
+    their share.
+    """
+    if settings.audit is None:
+        return False
+    rewrites = sum(step.operation == "rewrite" for step in state.every_step)
+    return (rewrites + seed_of(seed, example_id, "audit")) % settings.audit == 0
+
+
 def is_spent(spent: Usage, pieces: Sequence[Usage], settings: SearchConfig) -> bool:
     """Whether a budget ends nearer to here than to the end of one more piece of work (a step, a round of draws)."""
 

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reer.config import SearchConfig, SynthesizeConfig
-from reer.errors import BackendError, ConfigError, LayoutError
+from reer.errors import BackendError, ConfigError, LayoutError, ModelError, Unanswered
 from reer.layout import Layout
 from reer.method import objective
 from reer.types import Example, Scored, Scorer, ScoreRequest, Step, Usage, Whole
 
 log = logging.getLogger(__name__)
+
+FAILURES = 3
+"""Steps in a row that a draft may not rank before it is asked no more."""
 
 
 def check(config: SynthesizeConfig) -> None:
@@ -100,7 +103,9 @@ class Screen:
         self.draft = draft
         self.weight = weight
         self.failed = False
-        """It has failed once in this process: nobody waits for it again."""
+        """It has failed for good in this process: nobody waits for it again."""
+        self._failures = 0
+        """Steps in a row that it could not rank."""
 
     async def rank(self, example: Example, wholes: Sequence[str], keep: int, audit: bool) -> Ranked:
         """The `keep` likeliest trajectories; all of them in an audit, or where they cannot be ranked."""
@@ -115,11 +120,18 @@ class Screen:
         limit = self.draft.scorer.max_length
         if any(request.end > limit for request in requests if isinstance(request, ScoreRequest)):
             return Ranked(every, whole="too_long")
-        results = await self.draft.answers(requests)
+        try:
+            results = await self.draft.answers(requests)
+        except (ModelError, RuntimeError) as error:  # its server refuses everything; its processor cannot
+            self._give_up(error)
+            return Ranked(every, whole="failed")
         scored = {w: r for w, r in zip(wholes, results, strict=True) if isinstance(r, Scored)}
         drafts, usage = {w: r.score.value for w, r in scored.items()}, self._usage(list(scored.values()))
-        if errors := [result for result in results if isinstance(result, BackendError)]:
-            self._give_up(errors[0])
+        errors = [result for result in results if isinstance(result, BackendError)]
+        self._failures = self._failures + 1 if errors else 0
+        if errors:
+            if self._failures >= FAILURES or any(isinstance(e, Unanswered) and not e.alone for e in errors):
+                self._give_up(errors[0])
             return Ranked(every, drafts, "failed", usage)
         if audit:
             return Ranked(every, drafts, "audit", usage)
@@ -135,7 +147,7 @@ class Screen:
             seconds=sum(result.usage.seconds for result in scored),
         )
 
-    def _give_up(self, error: BackendError) -> None:
+    def _give_up(self, error: Exception) -> None:
         if not self.failed:
             log.warning("the draft failed (%s): from here on every candidate is scored; the next run of the same "
                         "command asks it again", error)  # fmt: skip

@@ -185,7 +185,7 @@ class Search:
         else:
             proposals, spent = [self.proposer.edit(example, state.trajectory, index, operation)], Usage()
         wholes = [state.trajectory.edited(operation, index, proposal.text).text for proposal in proposals]
-        audit = self.settings.audit is not None and (state.count + 1) % self.settings.audit == 0
+        audit = operation == "rewrite" and policy.audits(state, self.settings, self.proposer.seed, example.id)
         candidates, scored, whole = await self._judge(example, proposals, wholes, self.settings.screen, audit)
         if self.settings.accept == "random":
             kept = policy.anyone(candidates, seed_of(self.proposer.seed, example.id, "accept", state.count))

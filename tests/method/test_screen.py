@@ -9,11 +9,13 @@ from searching import EXAMPLE, LAYOUT, SETTINGS, Script, Table, prompts, run
 
 from reer.backend.fake import FakeTokenizer
 from reer.config import FakeBackendConfig, SearchConfig, SynthesizeConfig
-from reer.errors import BackendError, ConfigError
+from reer.errors import BackendError, ConfigError, ModelError, Unanswered
 from reer.layout import Layout
+from reer.method.policy import audits
 from reer.method.propose import Proposer
 from reer.method.screen import Measure, Screen, check, missed
 from reer.method.search import Search
+from reer.method.state import State
 from reer.types import Candidate, Step, Usage
 
 FIRST = "One plan here now. Two plain words."
@@ -81,14 +83,29 @@ def _scored_ids():
         yield encoded.ids[: encoded.end]
 
 
-def test_every_nth_step_is_scored_whole_and_tells_what_was_missed():
-    _, _, one, two = run(searching(replace(SCREENED, audit=2)))
-    assert (one.whole, two.whole) == (None, "audit")
-    assert [c.rejected for c in two.candidates] == [None] * 4
+def test_every_nth_rewrite_is_scored_whole_and_tells_what_was_missed():
+    _, _, *steps = run(searching(replace(SCREENED, audit=2)))
+    [audited] = [step for step in steps if step.whole == "audit"]
+    assert [step.whole for step in steps if step is not audited] == [None]
+    assert [c.rejected for c in audited.candidates] == [None] * 4
     _, _, one, _ = run(searching(replace(SCREENED, audit=1)))
     assert (one.whole, one.kept) == ("audit", 3)
     assert missed(one, 2)
     assert [c.draft for c in one.candidates] == [2.5, 2.0, 3.5, 9.0]
+
+
+def test_audits_fall_on_early_steps_too_and_on_no_other_operation():
+    settings, usage = replace(SCREENED, audit=10), Usage()
+
+    def at(n, *operations):
+        state = State()
+        state.steps = [Step(segment=0, operation=op, before="", candidates=(), kept=None, nll=1.0, usage=usage)
+                       for op in operations]  # fmt: skip
+        return audits(state, settings, 0, f"p{n}")
+
+    assert 20 < sum(at(n) for n in range(300)) < 45  # the first rewrite of one in ten
+    assert [at(n, "delete", "merge") for n in range(50)] == [at(n) for n in range(50)]
+    assert not any(at(n) and at(n, "rewrite") for n in range(50))
 
 
 def test_what_an_audit_misses_by_hand():
@@ -123,19 +140,41 @@ def test_a_text_that_the_drafts_tokenizer_does_not_take_is_left_to_the_scorer():
     assert (one.whole, one.kept) == ("not_taken", 3)
 
 
-def test_a_draft_that_fails_is_told_once_and_everything_is_scored(caplog):
+@pytest.mark.parametrize("fault", [Unanswered("the server is gone"), ModelError("the server is gone"),
+                                   RuntimeError("the server is gone")])  # fmt: skip
+def test_a_draft_that_fails_is_told_once_and_everything_is_scored(caplog, fault):
     class Failing(Draft):
         def _score(self, request):
-            raise BackendError("the server is gone")
+            raise fault
 
     draft = Failing()
     with caplog.at_level(logging.WARNING):
         _, _, one, two = run(searching(draft=draft))
     assert (one.whole, two.whole, one.kept) == ("failed", "failed", 3)
-    assert draft.calls == 4  # it is not asked again
+    assert draft.calls <= 4  # it is not asked again
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "the draft failed (the server is gone)"
     ]
+
+
+def test_a_draft_that_cannot_rank_now_and_then_is_asked_again_three_in_a_row_and_it_is_not(caplog):
+    class Failing(Draft):
+        def _score(self, request):
+            raise BackendError("no number")
+
+    async def ranked(times):
+        return [(await search.screen.rank(EXAMPLE, WORDS, 2, audit=False)).whole for _ in range(times)]
+
+    draft = Failing()
+    search = searching(draft=draft)
+    assert asyncio.run(ranked(2)) == ["failed"] * 2
+    assert not search.screen.failed
+    search.screen.draft.scorer = Draft()
+    assert asyncio.run(ranked(1)) == [None]
+    search.screen.draft.scorer = draft
+    assert asyncio.run(ranked(4)) == ["failed"] * 4
+    assert draft.calls == 5 * 4
+    assert caplog.text.count("the draft failed (no number)") == 1
 
 
 @pytest.mark.parametrize(
