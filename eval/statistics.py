@@ -83,17 +83,29 @@ def cluster_bootstrap(
 def crossed_bootstrap(values: Floats, seed: int, draws: int = DRAWS, level: float = LEVEL) -> Estimate:
     """Mean of `values` (repetitions, prompts) with its interval: both are drawn, independently of each other.
 
-    For trainings with several seeds, asked the same prompts (Owen 2007, "The pigeonhole bootstrap": on the safe
-    side). A single repetition is that of `bootstrap_mean`. `n` counts prompts.
+    For trainings with several seeds, asked the same prompts (Owen 2007, "The pigeonhole bootstrap"). What each of the
+    two contributes is widened for few, as in `bootstrap_mean`: two or three seeds say little of a third or fourth. A
+    single repetition is that of `bootstrap_mean`. `n` counts prompts.
     """
     repetitions, prompts = values.shape
     if repetitions < 2 or prompts < 2:
         return bootstrap_mean(values.mean(axis=0).tolist(), seed, draws, level)
     rng = np.random.default_rng(seed)
     rows, columns = (rng.multinomial(n, np.full(n, 1 / n), size=draws) / n for n in values.shape)
-    drawn = np.einsum("dr,rp,dp->d", rows, values, columns)
+    mean = float(values.mean())
+    of_rows = rows @ values.mean(axis=1) - mean
+    others = np.einsum("dr,rp,dp->d", rows, values, columns) - mean - of_rows
+    drawn = mean + _widening(repetitions, level) * of_rows + _widening(prompts, level) * others
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(values.mean()), float(low), float(high), prompts)
+    return Estimate(mean, float(low), float(high), prompts)
+
+
+def _widening(n: int, level: float) -> float:
+    """By how much the deviations of a bootstrap's means are too small for a sample of n from a normal distribution."""
+    from scipy import stats
+
+    quantile = (1 + level) / 2
+    return math.sqrt(n / (n - 1)) * float(stats.t.ppf(quantile, n - 1) / stats.norm.ppf(quantile))
 
 
 def bootstrap(n: int, statistic: Callable[[NDArray[np.int64]], float], seed: int, draws: int = DRAWS) -> Estimate:

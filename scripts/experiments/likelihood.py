@@ -82,7 +82,8 @@ def _compared(table: Sequence[Likelihood], reference: Likelihood, decides: Seque
     others = [row for row in table if row is not reference]
     p = {row.experiment: _p(row, reference) for row in others}
     decisive = {name: found for name, found in p.items() if name in decides and found is not None}
-    adjusted = dict(zip(decisive, holm(list(decisive.values())), strict=True))
+    missing = [1.0] * len(set(decides) - decisive.keys())  # the correction is for all that were to decide
+    adjusted = dict(zip(decisive, holm([*decisive.values(), *missing]), strict=False))
     for row in table:
         cells = [f"{row.nlls.mean():.4f}", f"{row.thinking_tokens:,.0f}"]
         cells.append("" if row is reference else _less(row, reference))
@@ -106,7 +107,10 @@ def _intervals(state: Mapping[str, Any]) -> str:
     titles = {row["experiment"]: row["title"] for row in state["rows"]}
     named = [f"`{titles[name]}`" for name in state["decides"] if name in titles]
     decides = f" Said beforehand to decide, and corrected for being {len(named)}: {', '.join(named)}." if named else ""
-    return f"Intervals are of a bootstrap over {over}; p of a permutation test over prompts.{decides}"
+    return (
+        f"Intervals are of a bootstrap over {over}; p is of a permutation test over prompts and holds nothing of "
+        f"seeds.{decides}"
+    )
 
 
 def _by_source(table: Sequence[Likelihood], reference: Likelihood, sources: Sequence[str]) -> Iterator[str]:

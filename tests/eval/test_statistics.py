@@ -105,10 +105,24 @@ def test_seeds_and_prompts_are_drawn_independently() -> None:
     """Against the exact variance of such draws (Owen 2007), which two factors alone make."""
     prompts, seeds = np.linspace(-1, 1, 40), np.linspace(-0.5, 0.5, 30)[:, None]
     found = crossed_bootstrap(prompts + seeds, 3, draws=20000)
-    deviation = (prompts.var() / 40 + seeds.var() / 30) ** 0.5
+    # widened by t over the normal quantile, of samples' own variances: t(39) = 2.0227, t(29) = 2.0452
+    deviation = ((2.0227**2 * prompts.var() / 39) + (2.0452**2 * seeds.var() / 29)) ** 0.5
     assert found.mean == pytest.approx(0.0, abs=1e-12)
-    assert found.high == pytest.approx(1.96 * deviation, rel=0.04)
-    assert found.low == pytest.approx(-1.96 * deviation, rel=0.04)
+    assert found.high == pytest.approx(deviation, rel=0.04)
+    assert found.low == pytest.approx(-deviation, rel=0.04)
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 0.02])
+def test_three_seeds_keep_their_level_whether_trainings_differ_or_not(of_seeds: float) -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(300):
+        prompts, noise = rng.normal(0, 0.04, 24), rng.normal(0, 0.02, (3, 24))
+        found = crossed_bootstrap(prompts + noise + rng.normal(0, of_seeds, (3, 1)), 0, draws=400)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 0 <= found.high
+    assert held / 300 >= 0.93  # plain percentiles: 0.95 and 0.86
 
 
 def test_one_seed_is_a_bootstrap_of_prompts() -> None:

@@ -53,15 +53,22 @@ def test_rows_are_compared_over_prompts_and_seeds_and_by_source(workplace):
         "\nNLL of 8 held-out answers behind the model's own thinking, nats per token, mean over seeds 0, 1\n"
     )
     assert found[2] == f"| ours | {fmean(EASE.values()) + 1.1:.4f} | 30 |  |  |  |"
-    # every prompt differs by 0.5 and 0.3, so the interval is of the seeds; 2 of 2^8 flips are as far from nought
+    # every prompt differs by 0.5 and 0.3, so the interval is of the seeds: 0.1 either way, times sqrt(2) 12.706 / 1.96
+    # for being two; 2 of 2^8 flips are as far from nought
     nll = fmean(EASE.values()) + 1.5
-    assert found[3] == f"| plain | {nll:.4f} | 0 | +0.4000 [+0.3000, +0.5000] | 0.0078 | 0.0078 |"
+    assert found[3] == f"| plain | {nll:.4f} | 0 | +0.4000 [-0.5168, +1.3168] | 0.0078 | 0.0078 |"
     assert "over prompts and seeds" in found[4]
     assert "Said beforehand to decide, and corrected for being 1: `plain`." in found[4]
     assert found[6:] == [
-        "  tales (4): plain +0.4000 [+0.3000, +0.5000]",
-        "  all others (4): plain +0.4000 [+0.3000, +0.5000]",
+        "  tales (4): plain +0.4000 [-0.5168, +1.3168]",
+        "  all others (4): plain +0.4000 [-0.5168, +1.3168]",
     ]
+
+
+def test_p_is_corrected_for_all_that_were_to_decide_also_before_they_are_there(workplace):
+    rows = measured(workplace, "ours", 1.0, 1.2), measured(workplace, "plain", 1.5, 1.5)
+    [*_, row, _, _, _, _] = lines(workplace, *rows, decides=("a/plain", "a/third", "a/fourth"))
+    assert row.endswith("| 0.0078 | 0.0234 |")
 
 
 def test_prompts_without_a_number_in_some_row_or_split_into_other_tokens_do_not_count(workplace):
