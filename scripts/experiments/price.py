@@ -31,7 +31,7 @@ def told(lasts: Sequence[Stage]) -> Iterator[str]:
     with hydra():
         planning = _loaded(trainings[0] if trainings else stages[-1], "plan", PlanningConfig)
         for search in searches:
-            config = _loaded(search, "synthesize", SynthesizeConfig)
+            config = _loaded(search.budget_of or search, "synthesize", SynthesizeConfig)
             took = _search_hours(config, planning)
             hours += took
             yield f"search     {_experiment(search):<32}{took:>9,.0f} GPU-hours  {planning.plan.examples:,} pairs"

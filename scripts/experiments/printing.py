@@ -9,10 +9,11 @@ from typing import Any
 
 import reer
 from eval.scoring.table import signed
+from eval.statistics import holm
 from experiments.likelihood import likelihood_lines
 from experiments.rows import OWN, Column, paper_columns, paper_numbers
-from experiments.work import Workplace, is_done
-from reer.errors import DataError
+from experiments.work import Workplace, is_done, tokens_a_pair
+from reer.errors import DataError, RunDirError
 from reer.files.results import Row as Json
 from reer.run.launch import PARTIAL
 from reer.types import FORMAT_VERSION
@@ -39,22 +40,29 @@ def read_state(path: Path) -> dict[str, Any]:
     return read
 
 
-def is_wanting(row: Mapping[str, Any], workplace: Workplace) -> bool:
+def is_wanting(printed: Printed) -> bool:
     """Whether a row has no numbers though this scale has such a row."""
-    return any(not is_done(workplace.record(stage)) for stage in row["stages"]) or not (
-        row["stages"] or row["skipped"]
-    )
+    return printed.problem is not None and not printed.row["skipped"]
+
+
+def columns_of(state: Mapping[str, Any]) -> list[Column]:
+    return [column for column in [*paper_columns(), *OWN] if column.benchmark in state["benchmarks"]]
+
+
+def read_rows(state: Mapping[str, Any], workplace: Workplace) -> list[Printed]:
+    """`state`: what scripts/reproduce wrote of a table."""
+    return [read_row(row, columns_of(state), workplace) for row in state["rows"]]
 
 
 def lines(state: Mapping[str, Any], workplace: Workplace) -> Iterator[str]:
-    """The table as Markdown. `state`: what scripts/reproduce wrote of it."""
-    columns = [c for c in [*paper_columns(), *OWN] if c.benchmark in state["benchmarks"]]
-    rows = [read_row(row, columns, workplace) for row in state["rows"]]
-    yield f"{state['question']}  (table {state['table']}, scale {state['scale']})\n"
+    """The table as Markdown."""
+    columns, rows = columns_of(state), read_rows(state, workplace)
+    run_with = "".join(f", {word}" for word in state["overrides"])
+    yield f"{state['question']}  (table {state['table']}, scale {state['scale']}{run_with})\n"
     if state["scale"] == "smoke":
         yield "The numbers mean nothing: thinkings are made up, and every model is random, whatever its row says.\n"
     yield from _numbers(rows, columns, state["seeds"])
-    yield from _differences(state, columns, workplace)
+    yield from _differences(state, rows, columns, workplace)
     yield from likelihood_lines(state, workplace, [p.row["experiment"] for p in rows if p.problem is None])
     yield from _remarks(rows)
     yield "\nlineage (stage-key; rows with one key share the stage)"
@@ -97,7 +105,10 @@ def _problem(stage: str, record: Json | None, workplace: Workplace) -> str | Non
         return f"{stage} was begun and is not finished" if begun else f"{stage} has not been run"
     if record["format_version"] != FORMAT_VERSION:
         return f"{stage} was made in format {record['format_version']}, which is read no more: delete it"
-    return None if is_done(record) else f"{stage} failed: {record['error']}"
+    if not is_done(record):
+        return f"{stage} failed: {record['error']}"
+    other = workplace.outdated(record)
+    return f"{stage} was made before {other} was made anew: delete it, and it is made anew too" if other else None
 
 
 def _remark(records: Mapping[str, Json | None]) -> str | None:
@@ -121,11 +132,10 @@ def _tokens(row: Mapping[str, Any], workplace: Workplace) -> dict[str, Json]:
     searches = [stage for stage in row["stages"] if stage.startswith("synthesize-")]
     if not searches or not any(stage.startswith("sft-") for stage in row["stages"]):
         return {}
-    path = workplace.path / searches[-1] / "synthesize/summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    used, pairs = summary["usage"], summary["examples"]["done"]
-    forward = sum(used[key] for key in ("generated_tokens", "prefilled_tokens", "scored_tokens"))
-    return {"tokens a pair": {"mean": forward / pairs}} if pairs else {}
+    try:
+        return {"tokens a pair": {"mean": tokens_a_pair(workplace.path / searches[-1] / "synthesize")}}
+    except RunDirError:
+        return {}
 
 
 def _numbers(rows: Sequence[Printed], columns: Sequence[Column], seeds: Sequence[int]) -> Iterator[str]:
@@ -159,21 +169,31 @@ def _plain(value: float, percent: bool) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _differences(state: Mapping[str, Any], columns: Sequence[Column], workplace: Workplace) -> Iterator[str]:
-    """What reer-compare found between each row and the one that the table compares with."""
+def _differences(
+    state: Mapping[str, Any], rows: Sequence[Printed], columns: Sequence[Column], workplace: Workplace
+) -> Iterator[str]:
+    """What reer-compare found between each row and the one that the table compares with; p is corrected for the
+    differences that are printed, not for those between all other rows."""
     path = workplace.path / state["comparison"]
     if not path.exists():
         if state["compared"]:
             yield f"\nno differences: {state['compared']}"
         return
     found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-    [reference] = [row for row in state["rows"] if row["experiment"] == state["reference"]]
+    [reference] = [p.row for p in rows if p.row["experiment"] == state["reference"]]
     of_seed = f" of seed {state['seeds'][0]}" if len(state["seeds"]) > 1 else ""
     yield f"\ndifference to `{reference['title']}`{of_seed} [95 %], p after Holm"
-    for row in state["rows"]:
-        tests = [(c.key, test) for c in columns if (test := _test(found, c, reference["label"], row["label"]))]
-        if tests:
-            yield f"  {row['title']}: {', '.join(f'{key} {_signed(test)}' for key, test in tests)}"
+    tests = {
+        (p.row["title"], column.key): test
+        for p in rows
+        for column in columns
+        if p.problem is None and (test := _test(found, column, reference["label"], p.row["label"]))
+    }
+    tested = {key: test["p"] for key, test in tests.items() if test.get("p") is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    for title in dict.fromkeys(title for title, _ in tests):
+        cells = [f"{key} {_signed(tests[title, key], adjusted.get((title, key)))}" for of, key in tests if of == title]
+        yield f"  {title}: {', '.join(cells)}"
 
 
 def _test(found: Json, column: Column, reference: str, label: str) -> Json | None:
@@ -192,8 +212,8 @@ def _turned(test: Json) -> Json:
     return test | {"mean": -test["mean"]} | {key: None if end is None else -end for key, end in ends.items()}
 
 
-def _signed(test: Json) -> str:
-    return signed(test, digits=2) + (f" p {test['p_holm']:.3f}" if test.get("p_holm") is not None else "")
+def _signed(test: Json, p: float | None) -> str:
+    return signed(test, digits=2) + (f" p {p:.3f}" if p is not None else "")
 
 
 def _remarks(rows: Sequence[Printed]) -> Iterator[str]:

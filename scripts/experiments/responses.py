@@ -1,5 +1,6 @@
 """What a sweep found: its points as a table, how the number answers to each key, and which keys mattered."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -8,6 +9,7 @@ from typing import Any
 
 from eval.statistics import bootstrap_mean
 from reer.page import plots
+from reer.run.launch import PARTIAL
 from reer.run.manifest import write_text
 
 BINS = 4
@@ -27,6 +29,10 @@ def lines(sweep: Any, trials: Sequence[Any]) -> Iterator[str]:
         yield f"| {trial.number} | {' | '.join(_plain(trial.params[key]) for key in keys)} | {trial.value:.5g} |"
     if lost := [str(trial.number) for trial in trials if trial.state.name == "FAIL"]:
         yield f"\nwithout a number: {', '.join(lost)} (log.txt beside each point)"
+    points = [json.loads(path.read_text(encoding="utf-8")) for path in sweep.path.glob("points/*/point.json")]
+    partly = [point["values"] for point in points if point.get("code") == PARTIAL]
+    if numbers := [str(trial.number) for trial in done if trial.params in partly]:
+        yield f"\nsome rows failed or were set aside: {', '.join(numbers)} (log.txt beside each point)"
     yield from _importance(sweep, trials)
 
 

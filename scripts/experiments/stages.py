@@ -2,7 +2,8 @@
 
 Composes with Hydra what the stage's own command would compose. A path runs/NAME/STAGE/... in the config of a stage
 says that it reads what STAGE of the same experiment made. A key is the hash of a stage's resolved config, in which
-such paths are the keys of those stages and files are their content: rows with equal keys share the stage.
+such paths are the keys of those stages, and files, folders and patterns of data are their content: rows with equal
+keys share the stage.
 """
 
 import functools
@@ -17,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from experiments.rows import Row
 from reer.config import CollectConfig, EvaluationConfig, SftConfig, SynthesizeConfig, flatten, load, register
+from reer.files.rows import exists, files_of
 from reer.run.launch import FREE_GROUPS, FREE_KEYS
 from reer.run.manifest import sha256
 from reer.run.overrides import as_typed
@@ -100,7 +102,7 @@ class Planner:
         inputs = {name: self.stage(row, name, others) for name in sorted(read - {folder})}
         budget = self._budget(row, command, others)
         benchmarks = self.benchmarks if folder == f"evaluate-{row.label}" else ()
-        hashed = [(key, _content(value, own, inputs)) for key, value in config.items() if _counts(key)]
+        hashed = [(key, _content(key, value, own, inputs)) for key, value in config.items() if _counts(key)]
         asked = [(name, sha256(BENCHMARKS / f"{name}.yaml")) for name in benchmarks]
         key = digest(command, hashed, asked, budget.key if budget else None)[:10]
         return Stage(folder, key, words, inputs, benchmarks, budget)
@@ -162,10 +164,19 @@ def _folder(path: str, own: str) -> str:
     return path.removeprefix(own).partition("/")[0]
 
 
-def _content(value: Any, own: str, inputs: Mapping[str, Stage]) -> Any:
-    """What stands for a value in a key: of a stage's file the stage's key, of a file its hash."""
+def _content(key: str, value: Any, own: str, inputs: Mapping[str, Stage]) -> Any:
+    """What stands for a value in a key: of a stage's file the stage's key, of data and other files their hashes."""
+    if not isinstance(value, str):
+        return value
     if _is_in(value, own) and (stage := inputs.get(_folder(value, own))):
         return f"{stage.id}/{value.removeprefix(own).partition('/')[2]}"
-    if isinstance(value, str) and "/" in value and Path(value).expanduser().is_file():
-        return sha256(Path(value).expanduser())
-    return value
+    path = Path(value).expanduser()
+    if _is_data(key) and exists(path):
+        found = [sha256(file) for file in files_of(path)]
+        return found[0] if path.is_file() else found
+    return sha256(path) if "/" in value and path.is_file() else value
+
+
+def _is_data(key: str) -> bool:
+    *groups, last = key.split(".")
+    return last in ("path", "trajectories") and "model" not in groups or "paths" in groups

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from experiments.work import run_logged
+from experiments.work import BIN, refuse, run_logged, tokens_a_pair
 from reer.errors import ConfigError, RunDirError
 from reer.run.launch import DONE, INTERRUPTED, PARTIAL, exclusive
 from reer.run.manifest import write_json
@@ -34,7 +34,8 @@ class Sweep:
     value: str
     direction: str
     vary: Mapping[str, Any]
-    """By key: a list of values, or a range {low, high, log}; or by any name: words by the name of a choice."""
+    """By key: a list of values, or a range {low, high, log or step} (of whole numbers where both ends are); or by any
+    name: words by the name of a choice."""
     per_thousand_tokens: bool = False
 
     @property
@@ -45,15 +46,28 @@ class Sweep:
 def read(sweep: str, name: str | None, overrides: Sequence[str]) -> Sweep:
     """Raises: ConfigError: there is no such sweep, or its file is none."""
     path = SWEEPS / f"{sweep}.yaml" if (SWEEPS / f"{sweep}.yaml").exists() else Path(sweep)
+    refuse(overrides, ("name", "run_dir", "dry_run", "audit"), "every point has a folder of its own, and has to run")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         words = (*found.pop("words", ()), *overrides)
-        return Sweep(name=name or f"sweeps/{path.stem}", words=words, **found)
+        vary = {key: _checked(choices) for key, choices in found.pop("vary").items()}
+        read = Sweep(name=name or f"sweeps/{path.stem}", words=words, vary=vary, **found)
     except OSError as error:
         known = ", ".join(sorted(path.stem for path in SWEEPS.glob("*.yaml")))
         raise ConfigError(f"sweep {sweep} is unknown: choose one of {known}, or give a YAML file") from error
-    except (yaml.YAMLError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise ConfigError(f"{path} describes no sweep: {error}") from error
+    if not (BIN / f"reer-{read.stage}").exists():
+        raise ConfigError(f"{path}: stage {read.stage!r} is none: there is no reer-{read.stage}")
+    return read
+
+
+def _checked(choices: Any) -> Any:
+    """A range with ends that are numbers; YAML takes 1e-5 for a text."""
+    if not isinstance(choices, dict) or "low" not in choices:
+        return choices
+    ends = {end: choices[end] if isinstance(choices[end], int) else float(choices[end]) for end in ("low", "high")}
+    return choices | ends
 
 
 def run(sweep: Sweep, points: int, seed: int) -> None:
@@ -110,6 +124,9 @@ def run_point(sweep: Sweep, values: Values) -> float:
         raise KeyboardInterrupt
     if code not in (DONE, PARTIAL):
         raise RunDirError(f"failed: {said}")
+    write_json(folder / "point.json", {"values": dict(values), "code": code})
+    if code == PARTIAL:
+        print(f"  some rows failed or were set aside: {folder / 'log.txt'}", flush=True)
     return number_of(sweep, folder)
 
 
@@ -121,27 +138,16 @@ def number_of(sweep: Sweep, folder: Path) -> float:
     """
     path = folder / sweep.file
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        value: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirError(f"{path} cannot be read ({error})") from error
-    value: Any = summary
     for part in sweep.value.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if not isinstance(value, int | float) or value != value:
         raise RunDirError(f"{path} has no number at {sweep.value}")
-    return value / thousand_tokens(summary, path) if sweep.per_thousand_tokens else float(value)
-
-
-def thousand_tokens(summary: Mapping[str, Any], path: Path) -> float:
-    """Forward tokens that a pair took, in thousands.
-
-    Raises:
-        RunDirError: no pair was finished.
-    """
-    used, pairs = summary["usage"], summary["examples"]["done"]
-    if not pairs:
-        raise RunDirError(f"{path}: no pair was finished")
-    return float(sum(used[key] for key in ("generated_tokens", "prefilled_tokens", "scored_tokens"))) / pairs / 1000
+    if sweep.per_thousand_tokens and value > 0:  # a loss is no smaller for having cost more
+        return 1000 * value / tokens_a_pair(path.parent)
+    return float(value)
 
 
 def words_of(sweep: Sweep, values: Values) -> list[str]:
@@ -149,7 +155,7 @@ def words_of(sweep: Sweep, values: Values) -> list[str]:
     words: list[str] = []
     for key, value in values.items():
         choices = sweep.vary[key]
-        words += choices[value] if is_named(choices) else [f"{key}={value}"]
+        words += choices[value] if is_named(choices) else [f"{key}={'null' if value is None else value}"]
     return words
 
 
@@ -159,18 +165,19 @@ def is_named(choices: Any) -> bool:
 
 def space(sweep: Sweep) -> dict[str, Any]:
     """What Optuna may choose from."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    return {
-        key: CategoricalDistribution(list(choices))
-        if isinstance(choices, list) or is_named(choices)
-        else FloatDistribution(**choices)
-        for key, choices in sweep.vary.items()
-    }
+    def of(choices: Any) -> Any:
+        if isinstance(choices, list) or is_named(choices):
+            return CategoricalDistribution(list(choices))
+        is_whole = all(isinstance(choices[end], int) for end in ("low", "high"))
+        return (IntDistribution if is_whole else FloatDistribution)(**choices)
+
+    return {key: of(choices) for key, choices in sweep.vary.items()}
 
 
-def open_study(sweep: Sweep, seed: int) -> Any:
-    """The study in the sweep's journal.
+def open_study(sweep: Sweep, seed: int, *, any_words: bool = False) -> Any:
+    """The study in the sweep's journal; `any_words`: also of a sweep with other ones.
 
     Raises:
         ConfigError: Optuna is not installed.
@@ -193,6 +200,8 @@ def open_study(sweep: Sweep, seed: int) -> Any:
         storage=JournalStorage(JournalFileBackend(str(journal))), study_name=sweep.name, sampler=sampler,
         direction=sweep.direction, load_if_exists=True,
     )  # fmt: skip
+    if any_words:
+        return study
     is_now = digest(asdict(sweep))
     if study.user_attrs.get("sweep", is_now) != is_now:
         raise RunDirError(f"{sweep.path} holds a sweep of other keys, values or words: choose another --name")
@@ -204,7 +213,9 @@ def report(sweep: Sweep) -> Iterator[str]:
     """The points, best first, with what failed; writes the plot."""
     from experiments import responses
 
-    trials = open_study(sweep, 0).trials
+    trials = open_study(sweep, 0, any_words=True).trials
+    if any(trial.params.keys() != sweep.vary.keys() for trial in trials):
+        raise RunDirError(f"{sweep.path} holds a sweep of other keys")
     yield from responses.lines(sweep, trials)
     if page := responses.draw(sweep, trials):
         yield f"\nplot   {page}"

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -21,7 +21,8 @@ from typing import Any, TextIO
 
 import reer
 from experiments.stages import Stage
-from reer.run.launch import DONE, INTERRUPTED, PARTIAL
+from reer.errors import ConfigError, RunDirError
+from reer.run.launch import DONE, INTERRUPTED, MISTAKE, PARTIAL
 from reer.run.manifest import git_commit, write_json
 from reer.types import FORMAT_VERSION, Usage
 
@@ -87,6 +88,8 @@ class Workplace:
     """Within runs/: reproduce/smoke."""
     start: Start = started
     """How commands are run."""
+    retry: bool = False
+    """Whether evaluations of which some rows failed are run again, for those rows."""
 
     @property
     def path(self) -> Path:
@@ -99,16 +102,20 @@ class Workplace:
 
     def run(self, stage: Stage, row: str) -> None:
         """Run a stage, unless it has ended well. What it prints goes to log.txt beside its files."""
-        if is_done(self.record(stage.id)):
+        record = self.record(stage.id)
+        if is_done(record) and not (self.retry and stage.benchmarks and record["code"] == PARTIAL):
             return
         folder = self.path / stage.id
         folder.mkdir(parents=True, exist_ok=True)
         for name, read in stage.inputs.items():
             _link(folder / name, Path("..", read.id, name))
-        command = self.command(stage, row)
-        print("$", shlex.join(command), flush=True)
-        begun = time.monotonic()
-        code, error = run_logged(command, folder / "log.txt", self.start)
+        begun, command = time.monotonic(), []
+        try:
+            command = self.command(stage, row)
+            print("$", shlex.join(command), flush=True)
+            code, error = run_logged(command, folder / "log.txt", self.start)
+        except RunDirError as nothing:
+            code, error = MISTAKE, str(nothing)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         record = {
@@ -118,6 +125,8 @@ class Workplace:
             "seconds": round(time.monotonic() - begun, 1),
             "command": command,
             "inputs": {name: read.key for name, read in stage.inputs.items()},
+            "ended": time.time(),
+            "inputs_ended": {name: (self.record(read.id) or {}).get("ended") for name, read in stage.inputs.items()},
             "reer": reer.__version__,
             "git_commit": git_commit(),
             "format_version": FORMAT_VERSION,
@@ -128,17 +137,40 @@ class Workplace:
     def command(self, stage: Stage, row: str) -> list[str]:
         words = [f"reer-{stage.command}", *stage.words, f"name={self.name}/{stage.id}", f"tracking.group={row}"]
         if stage.budget_of:
-            words.append(f"search.max_tokens={self.tokens_a_pair(stage.budget_of)}")
+            budget = self.path / stage.budget_of.id / stage.budget_of.folder
+            words.append(f"search.max_tokens={round(tokens_a_pair(budget))}")
         if stage.benchmarks:
             words += ["-m", f"benchmark={','.join(stage.benchmarks)}"]
         return words
 
-    def tokens_a_pair(self, stage: Stage) -> int:
-        """Forward tokens that a search took for one pair, on average."""
-        path = self.path / stage.id / stage.folder / "trajectories.jsonl"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        known = dict.fromkeys(Usage.__dataclass_fields__, 0)
-        return round(fmean(Usage(**(known | row["usage"])).forward_tokens for row in rows))
+    def outdated(self, record: Mapping[str, Any]) -> str | None:
+        """The stage that a finished one has read and that has been made anew since."""
+        for name, ended in (record.get("inputs_ended") or {}).items():
+            stage = f"{name}-{record['inputs'][name]}"
+            if (self.record(stage) or {}).get("ended", ended) != ended:
+                return stage
+        return None
+
+
+def tokens_a_pair(search: Path) -> float:
+    """Forward tokens that a search took for one pair, on average over its trajectories; not those of `search.worth`.
+
+    Raises:
+        RunDirError: it has none.
+    """
+    path = search / "trajectories.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    if not rows:
+        raise RunDirError(f"{path} has no trajectory, so nobody knows what a pair takes")
+    known = dict.fromkeys(Usage.__dataclass_fields__, 0)
+    return fmean(Usage(**(known | row["usage"])).forward_tokens for row in rows)
+
+
+def refuse(overrides: Sequence[str], keys: Sequence[str], why: str) -> None:
+    """Raises: ConfigError: a word sets one of these keys."""
+    for word in overrides:
+        if word.partition("=")[0].lstrip("+~") in keys:
+            raise ConfigError(f"{word}: {why}")
 
 
 def is_done(record: dict[str, Any] | None) -> bool:

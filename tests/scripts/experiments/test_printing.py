@@ -18,10 +18,10 @@ REASONING = {
     "reference_lift": {"mean": 0.05, "low": -0.01, "high": 0.11},
     "outputs": {"well_formed": {"mean": 0.9, "low": 0.8, "high": 1.0}},
 }
-SUMMARY = {
-    "usage": {"generated_tokens": 10, "prefilled_tokens": 20, "scored_tokens": 70, "calls": 3},
-    "examples": {"done": 2},
-}
+TRAJECTORIES = [
+    {"usage": {"generated_tokens": n, "prefilled_tokens": 20, "scored_tokens": 20, "draft_counted": 5, "calls": 3}}
+    for n in (3, 7)
+]
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def row(workplace, n, *, done=True, **record):
         write(workplace.path / stage / "stage.json", ended)
     if record:
         write(workplace.path / stages[1] / "stage.json", ended | record)
-    write(workplace.path / stages[0] / "synthesize/summary.json", SUMMARY)
+    path = workplace.path / stages[0] / "synthesize/trajectories.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{json.dumps(found)}\n" for found in TRAJECTORIES))
     folder = f"{stages[-1]}/evaluate-r{n}"
     for name, results in (("hellobench", RESULTS), ("reasoning", REASONING)):
         write(workplace.path / folder / name / "results.json", results)
@@ -100,16 +102,37 @@ def test_a_row_without_numbers_says_why_and_the_table_goes_on(workplace):
     assert "  row 7: a model of 8B does not fit" in lines
     shown = {n for n in range(8) if f"| row {n} | – | 87.5" in "\n".join(lines)}
     assert shown == {0, 4, 6}
-    assert [printing.is_wanting(r, workplace) for r in rows] == [False, True, True, True, False, False, False, False]
+    read = printing.read_rows(state(*rows), workplace)
+    assert [printing.is_wanting(found) for found in read] == [False, True, True, True, False, True, False, False]
 
 
 def test_differences_are_those_to_the_reference_whichever_way_they_were_made(workplace):
     test = {"mean": -2.0, "low": -3.0, "high": -1.0, "p": 0.01, "p_holm": 0.02}
     pair = {"a": "r1", "b": "r0", "overall": test, "scores": {}, "groups": {"task": {"open_ended_qa": test}}}
     other = {"a": "r1", "b": "r2", "overall": test, "scores": {}, "groups": {}}
-    write(workplace.path / "ablations/comparison.json", {"benchmarks": {"hellobench": {"pairs": [pair, other]}}})
-    text = printed(workplace, row(workplace, 0), row(workplace, 1))
-    assert "difference to `row 0` [95 %], p after Holm\n  row 1: HB-A +2.00 [+1.00, +3.00] p 0.020" in text
+    failed = {"a": "r0", "b": "r2", "overall": test, "scores": {}, "groups": {"task": {"open_ended_qa": test}}}
+    write(
+        workplace.path / "ablations/comparison.json", {"benchmarks": {"hellobench": {"pairs": [pair, other, failed]}}}
+    )
+    rows = [row(workplace, 0), row(workplace, 1), row(workplace, 2, code=1, error="no")]
+    text = printed(workplace, *rows)
+    # one difference is printed: of the four tests in the file its p is corrected for itself alone
+    assert "difference to `row 0` [95 %], p after Holm\n  row 1: HB-A +2.00 [+1.00, +3.00] p 0.010\n" in text
+    assert "row 2: HB-A" not in text
+
+
+def test_p_is_corrected_for_the_differences_that_are_printed(workplace):
+    tests = [{"mean": 1.0, "low": 0.5, "high": 1.5, "p": p, "p_holm": 1.0} for p in (0.01, 0.03)]
+    pairs = [{"a": "r0", "b": f"r{n}", "overall": {}, "groups": {"task": {"open_ended_qa": test}}}
+             for n, test in enumerate(tests, 1)]  # fmt: skip
+    write(workplace.path / "ablations/comparison.json", {"benchmarks": {"hellobench": {"pairs": pairs}}})
+    text = printed(workplace, *(row(workplace, n) for n in range(3)))
+    assert "row 1: HB-A +1.00 [+0.50, +1.50] p 0.020\n  row 2: HB-A +1.00 [+0.50, +1.50] p 0.030" in text
+
+
+def test_what_the_table_was_run_with_stands_above_it(workplace):
+    found = printing.lines(state(row(workplace, 0)) | {"overrides": ["model.path=other"]}, workplace)
+    assert next(found) == "Why?  (table ablations, scale smoke, model.path=other)\n"
 
 
 def test_several_seeds_are_their_mean_between_the_lowest_and_the_highest(workplace):

@@ -3,11 +3,14 @@
 import argparse
 import importlib.machinery
 import importlib.util
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from experiments import rows, work
+
+from reer.errors import ConfigError
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "reproduce"
 
@@ -30,7 +33,7 @@ def reproduce(tmp_path, monkeypatch):
 def arguments(**changed):
     values = {
         "table": "ablations", "scale": "smoke", "seeds": [0], "jobs": None, "only_print": False, "yes": False,
-        "overrides": [],
+        "overrides": [], "retry": False,
     }  # fmt: skip
     return argparse.Namespace(**(values | changed))
 
@@ -47,6 +50,39 @@ def test_two_rows_share_their_search_and_a_second_run_does_nothing(reproduce, tm
     assert "$ reer-" not in capsys.readouterr().out
     assert reproduce.reproduce(arguments(only_print=True)) == 0
     assert "| the whole recipe | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"overrides": ["dry_run=true"]}, "dry_run=true: a stage that only tells"),
+        ({"overrides": ["+name=x"]}, "name=x: the table says that"),
+        ({"overrides": ["seed=5"]}, "seed=5: --seeds says which"),
+        ({"seeds": [1, 1]}, "--seeds 1 1: one stands there twice"),
+    ],
+)
+def test_words_that_would_make_another_table_are_refused(reproduce, tmp_path, changed, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        reproduce.reproduce(arguments(**changed))
+    assert not list(tmp_path.rglob("stage.json"))
+
+
+def test_only_what_was_run_is_printed(reproduce):
+    state = {"overrides": ["model.path=other"], "seeds": [0, 1]}
+    assert reproduce.as_run(state, arguments()) == state
+    assert reproduce.as_run(state, arguments(overrides=["model.path=other"], seeds=[0, 1])) == state
+    for changed in ({"overrides": ["x=1"]}, {"seeds": [2]}):
+        with pytest.raises(ConfigError, match="last run with model.path=other --seeds 0 1"):
+            reproduce.as_run(state, arguments(**changed))
+
+
+def test_a_search_on_a_budget_costs_what_the_one_does_that_sets_it(reproduce, monkeypatch, capsys):
+    monkeypatch.setattr("experiments.price._dry_run", lambda stage, benchmark: [])
+    monkeypatch.setattr(reproduce, "read_table", rows.read_table)
+    assert reproduce.reproduce(arguments(table="controls", scale="full")) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("search ")]
+    hours = {name: float(took.replace(",", "")) for _, name, took, *_ in said}
+    assert hours["controls/best_of_n"] == hours["controls/random_accept"] == hours["main/deepwriter"]
 
 
 def test_full_tells_what_it_takes_and_runs_nothing(reproduce, tmp_path, monkeypatch, capsys):

@@ -46,6 +46,19 @@ def test_a_key_knows_files_by_content_and_forgets_what_changes_no_result(tmp_pat
     assert key("a") != key("a", "seed=1")
 
 
+@pytest.mark.parametrize("given", ["rows.jsonl", "folder", "folder/*.jsonl"])
+def test_a_key_knows_data_by_content_however_it_is_named(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+
+    def key(text):
+        for path in ("rows.jsonl", "folder/a.jsonl"):
+            (tmp_path / path).write_text(text)
+        return plan("ablations", "main/deepwriter", extra=[f"mix.general.path={given}"])[0]["sft"].key
+
+    assert key("{}") == key("{}") != key("[]")
+
+
 def test_a_budget_is_the_search_that_it_is_measured_on():
     [best] = plan("controls", "controls/best_of_n")
     [main] = plan("controls", "main/deepwriter")

@@ -29,6 +29,7 @@ value = float("nan") if words.get("fault") == "nan" else int(words["a"]) - float
 time.sleep(float(words.get("wait", 0)))
 (folder / "sft").mkdir(parents=True, exist_ok=True)
 (folder / "sft/summary.json").write_text(json.dumps({{"found": {{"value": value}}}}))
+sys.exit(2 if words.get("fault") == "partly" else 0)
 """
 SWEEP = """
 stage: sft
@@ -88,6 +89,51 @@ def test_a_point_without_a_number_is_told_and_the_sweep_goes_on(here, fault, cap
     assert "without a number: " in "\n".join(sweeping.report(mine))
 
 
+def test_a_point_of_which_rows_failed_has_its_number_and_is_named(here):
+    mine = sweep(here, "partly")
+    sweeping.run(mine, 6, seed=1)
+    odd = [str(t.number) for t in sweeping.open_study(mine, 0).trials if t.params["c"] == "odd"]
+    [said] = [line for line in sweeping.report(mine) if "some rows failed or were set aside: " in line]
+    assert sorted(said.partition(": ")[2].partition(" (")[0].split(", ")) == sorted(odd)
+
+
+def test_ranges_of_whole_numbers_texts_of_numbers_and_nothing(here):
+    vary = "  a: {low: 2, high: 20}\n  b: {low: 1e-5, high: 1e-3, log: true}\n  c: [null, 2]\n"
+    (here / "mine.yaml").write_text(SWEEP.partition("  a:")[0] + vary)
+    mine = sweeping.read("mine.yaml", None, ())
+    (here / "runs/sweeps/mine").mkdir(parents=True)
+    values = sweeping.open_study(mine, 0).ask(sweeping.space(mine)).params
+    assert isinstance(values["a"], int)
+    assert 1e-5 <= values["b"] <= 1e-3
+    assert sweeping.words_of(mine, {"c": None}) == ["c=null"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "sentence"),
+    [
+        ("stage: sft", "stage: stf", (), "stage 'stf' is none"),
+        ("high: 1.0", "high: one", (), "describes no sweep: could not convert"),
+        ("stage: sft", "stage: sft", ("dry_run=true",), "dry_run=true: every point"),
+        ("stage: sft", "stage: sft", ("++name=x",), r"\+\+name=x: every point"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_one_sentence(here, old, new, words, sentence):
+    (here / "mine.yaml").write_text(SWEEP.replace(old, new))
+    with pytest.raises(ConfigError, match=sentence):
+        sweeping.read("mine.yaml", None, words)
+
+
+def test_gain_per_token_counts_the_search_with_its_draft_and_no_measuring(here):
+    usage = {"generated_tokens": 100, "prefilled_tokens": 200, "scored_tokens": 500, "draft_counted": 200}
+    row = {"usage": usage, "worth": {"usage": usage}}
+    (here / "synthesize").mkdir()
+    (here / "synthesize/trajectories.jsonl").write_text(f"{json.dumps(row)}\n")
+    per_tokens = sweeping.Sweep("s", "synthesize", (), "synthesize/summary.json", "gain", "maximize", {}, True)
+    for gain, number in ((0.5, 0.5), (-0.5, -0.5)):  # a loss is no better for having cost more
+        (here / per_tokens.file).write_text(json.dumps({"gain": gain}))
+        assert sweeping.number_of(per_tokens, here) == pytest.approx(number)
+
+
 def test_equal_values_are_not_run_twice(here):
     (here / "mine.yaml").write_text(SWEEP.replace("b: {low: 0.0, high: 1.0}", "b: [0.5]").replace("FAULT", "none"))
     mine = sweeping.read("mine.yaml", "again", ())
@@ -99,6 +145,7 @@ def test_another_sweep_does_not_go_on_in_the_same_folder(here):
     sweeping.run(sweep(here), 1, seed=0)
     with pytest.raises(RunDirError, match="holds a sweep of other keys, values or words"):
         sweeping.run(sweep(here, "none", "seed=1"), 2, seed=0)
+    assert "(1 points of 1 with a number)" in next(sweeping.report(sweep(here, "none", "seed=1")))  # it only reads
 
 
 def test_an_unknown_sweep_is_one_sentence():

@@ -1,6 +1,7 @@
 """Stages run once, keep how they ended, and one that fails stops nobody but those that read it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from experiments import work
@@ -77,6 +78,37 @@ def test_a_budget_is_what_the_other_search_took_for_a_pair(workplace):
     limited = Stage("synthesize", "dd", (), {}, budget_of=SEARCH)
     assert workplace.command(limited, "a/c")[-1] == "search.max_tokens=10"
     assert [stage.key for stage in limited.with_inputs()] == ["aa", "bb", "dd"]
+
+
+def test_a_budget_of_nothing_is_a_failed_stage_and_the_rest_goes_on(workplace, tmp_path):
+    workplace.run(COLLECT, "a/b")
+    workplace.run(SEARCH, "a/b")
+    (workplace.path / "synthesize-bb/synthesize/trajectories.jsonl").write_text("")
+    limited, alone = Stage("synthesize", "dd", (), {}, budget_of=SEARCH), Stage("collect", "ee", (), {})
+    run_all([COLLECT, SEARCH, limited, alone], workplace, lambda stage: "a/b", jobs=1)
+    assert "has no trajectory" in workplace.record("synthesize-dd")["error"]
+    assert is_done(workplace.record("collect-ee"))
+
+
+def test_what_a_finished_stage_has_read_may_not_be_made_anew_unseen(workplace):
+    workplace.run(COLLECT, "a/b")
+    workplace.run(SEARCH, "a/b")
+    record = workplace.record("synthesize-bb")
+    assert workplace.outdated(record) is None
+    (workplace.path / "collect-aa/stage.json").unlink()
+    assert workplace.outdated(record) is None
+    workplace.run(COLLECT, "a/b")
+    assert workplace.outdated(record) == "collect-aa"
+    assert workplace.outdated({"inputs": {"collect": "aa"}}) is None  # of a former version
+
+
+def test_an_evaluation_of_which_rows_failed_is_run_again_when_asked(workplace, tmp_path):
+    (tmp_path / "reer-evaluate").write_text(STUB.replace("exit 0", "exit 2"))
+    (tmp_path / "reer-evaluate").chmod(0o755)
+    judged = Stage("evaluate-x", "ee", (), {}, benchmarks=("reasoning",))
+    for place in (workplace, workplace, replace(workplace, retry=True)):
+        place.run(judged, "a/b")
+    assert len(calls(tmp_path)) == 2
 
 
 def test_benchmarks_are_asked_in_one_process(workplace):
