@@ -21,6 +21,8 @@ from ..store import Row
 from .table import signed
 
 NLLS = ("base", "model", "model_with_thinking", "one_thought")
+FEWER = 0.9
+"""Thoughts a prompt that could be scored, of another model's: with fewer the number is overstated more (Jensen)."""
 
 
 def reference_lift(rows: Sequence[Row], references: Sequence[Example], seed: int) -> dict[str, Any]:
@@ -126,13 +128,15 @@ def _model(rows: Sequence[Row]) -> dict[str, Any]:
     ones = [one for row in rows if (one := _nll(row, "one_thought")) is not None]
     lengths = [row["thinking_tokens"] for row in rows if row.get("thinking_tokens") is not None]
     exact = is_exact(rows)
-    asked = max(((row.get("thoughts") or {}).get("asked", 1) for row in rows), default=1)
+    told = [row.get("thoughts") or {} for row in rows]
+    asked = max((found.get("asked", 1) for found in told), default=1)
     return {
         "nll": fmean(map(own_nll, rows)) if rows else None,
         "without_thinking": fmean(row["nll"]["model"] for row in rows) if rows else None,
         "one_thought": fmean(ones) if ones else None,
         "thinking_tokens": fmean(lengths) if lengths else None,
         "thoughts": 0 if exact else asked,
+        "scored": 0.0 if exact or not rows else fmean(found.get("scored", asked) for found in told),
         "exact": exact,
     }
 
@@ -141,9 +145,18 @@ def _pair(
     a: str, b: str, models: Mapping[str, Row], nlls: Mapping[str, Mapping[str, float]], seed: int
 ) -> dict[str, Any]:
     """The difference b - a; none between models that thought another number of times, which is part of the number."""
-    counts = {models[model]["thoughts"] for model in (a, b) if not models[model]["exact"]}
-    if len(counts) > 1:
+    thinking = [models[model] for model in (a, b) if not models[model]["exact"]]
+    if len({found["thoughts"] for found in thinking}) > 1:
         return {"a": a, "b": b, "nll": None, "reason": "they were measured with other numbers of thoughts"}
+    scored = [found["scored"] for found in thinking]
+    if scored and min(scored) < FEWER * max(scored):
+        numbers = " and ".join(f"{n:.1f}" for n in scored)
+        return {
+            "a": a,
+            "b": b,
+            "nll": None,
+            "reason": f"{numbers} thoughts a prompt could be scored, the others failed",
+        }
     test = asdict(paired_difference(nlls[a], nlls[b], seed_of(seed, a, b, "lift")))
     return {"a": a, "b": b, "nll": test, "reason": ""}
 
@@ -176,4 +189,5 @@ def told(found: Row) -> str:
     length = "length unknown" if found["thinking_tokens"] is None else f"{found['thinking_tokens']:,.0f} tokens"
     if found["thoughts"] == 1:
         return f"one thought, {length}"
-    return f"{found['thoughts']} thoughts of {length}; one alone {found['one_thought']:.3f}"
+    scored = f" ({found['scored']:.1f} scored)" if found["scored"] < found["thoughts"] else ""
+    return f"{found['thoughts']} thoughts{scored} of {length}; one alone {found['one_thought']:.3f}"

@@ -34,6 +34,8 @@ class Likelihood:
     experiment: str
     nlls: Floats
     thinking_tokens: float
+    scored: float
+    """Thoughts of a prompt, of those that were asked for."""
 
 
 def likelihood_lines(state: Mapping[str, Any], workplace: Workplace, finished: Sequence[str]) -> Iterator[str]:
@@ -51,7 +53,8 @@ def likelihood_lines(state: Mapping[str, Any], workplace: Workplace, finished: S
     if not prompts:
         yield "no answer has a usable number in every row"
         return
-    yield f"| | NLL | thinking tokens | less `{reference.title}` [95 %] | p | after Holm |\n|---|---|---|---|---|---|"
+    yield f"| | NLL | thinking tokens | thoughts scored | less `{reference.title}` [95 %] | p | after Holm |"
+    yield f"|---{'|---' * 6}|"
     yield from _compared(table, reference, state["decides"])
     yield f"\n{_intervals(state)}"
     yield from _by_source(table, reference, _sources(rows[0], workplace, prompts))
@@ -67,7 +70,10 @@ def _likelihood(row: Mapping[str, Any], found: Sequence[Lifts], prompts: Sequenc
     chosen = [[lifts[name] for name in prompts] for lifts in found]
     lengths = [lift.get("thinking_tokens") or 0 for rows in chosen for lift in rows]
     nlls = np.asarray([[own_nll(lift) for lift in rows] for rows in chosen])
-    return Likelihood(row["title"], row["experiment"], nlls, fmean(lengths) if lengths else 0.0)
+    scored = (
+        fmean((lift.get("thoughts") or {}).get("scored", 0) for rows in chosen for lift in rows) if prompts else 0.0
+    )
+    return Likelihood(row["title"], row["experiment"], nlls, fmean(lengths) if lengths else 0.0, scored)
 
 
 def _sources(row: Mapping[str, Any], workplace: Workplace, prompts: Sequence[str]) -> list[str]:
@@ -85,7 +91,7 @@ def _compared(table: Sequence[Likelihood], reference: Likelihood, decides: Seque
     missing = [1.0] * len(set(decides) - decisive.keys())  # the correction is for all that were to decide
     adjusted = dict(zip(decisive, holm([*decisive.values(), *missing]), strict=False))
     for row in table:
-        cells = [f"{row.nlls.mean():.4f}", f"{row.thinking_tokens:,.0f}"]
+        cells = [f"{row.nlls.mean():.4f}", f"{row.thinking_tokens:,.0f}", f"{row.scored:.1f}"]
         cells.append("" if row is reference else _less(row, reference))
         cells += ["" if (found := tests.get(row.experiment)) is None else f"{found:.4f}" for tests in (p, adjusted)]
         yield f"| {row.title} | {' | '.join(cells)} |"

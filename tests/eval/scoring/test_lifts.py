@@ -122,6 +122,15 @@ def test_an_answer_only_model_is_held_against_many_thoughts_but_many_not_against
     assert "8 thoughts of 62 tokens; one alone 3.325" in text
 
 
+def test_fewer_thoughts_that_could_be_scored_make_another_number(two: tuple[Path, Path]) -> None:
+    for folder, scored in zip(two, (4, 3), strict=True):
+        changed(folder, thoughts={"asked": 4, "scored": scored})
+    found, text = compared(two)
+    assert found["pairs"][0]["nll"] is None
+    assert "tuned - base                – 4.0 and 3.0 thoughts a prompt could be scored, the others failed" in text
+    assert "4 thoughts (3.0 scored) of 62 tokens" in text
+
+
 def test_answers_of_other_tokens_or_pairs_are_left_out(two: tuple[Path, Path]) -> None:
     changed(two[1], answer_tokens=80)
     found, text = compared(two)

@@ -36,7 +36,8 @@ def lift(name, nll, thinks):
     status, thought = ("ok", nll) if thinks else ("no_thinking", None)
     nlls = {"base": 9.0, "model": nll if not thinks else 9.0, "model_with_thinking": thought, "one_thought": thought}
     tokens = 30 if thinks else None
-    return {"id": name, "pair": name, "status": status, "nll": nlls, "answer_tokens": 5, "thinking_tokens": tokens}
+    return {"id": name, "pair": name, "status": status, "nll": nlls, "answer_tokens": 5, "thinking_tokens": tokens,
+            "thoughts": {"asked": 4, "scored": 3 if thinks else 0}}  # fmt: skip
 
 
 def lines(workplace, *rows, finished=None, decides=("a/plain",)):
@@ -52,14 +53,14 @@ def test_rows_are_compared_over_prompts_and_seeds_and_by_source(workplace):
     assert found[0] == (
         "\nNLL of 8 held-out answers behind the model's own thinking, nats per token, mean over seeds 0, 1\n"
     )
-    assert found[2] == f"| ours | {fmean(EASE.values()) + 1.1:.4f} | 30 |  |  |  |"
+    assert found[3] == f"| ours | {fmean(EASE.values()) + 1.1:.4f} | 30 | 3.0 |  |  |  |"
     # every prompt differs by 0.5 and 0.3, so the interval is of the seeds: 0.1 either way, times sqrt(2) 12.706 / 1.96
     # for being two; 2 of 2^8 flips are as far from nought
     nll = fmean(EASE.values()) + 1.5
-    assert found[3] == f"| plain | {nll:.4f} | 0 | +0.4000 [-0.5168, +1.3168] | 0.0078 | 0.0078 |"
-    assert "over prompts and seeds" in found[4]
-    assert "Said beforehand to decide, and corrected for being 1: `plain`." in found[4]
-    assert found[6:] == [
+    assert found[4] == f"| plain | {nll:.4f} | 0 | 0.0 | +0.4000 [-0.5168, +1.3168] | 0.0078 | 0.0078 |"
+    assert "over prompts and seeds" in found[5]
+    assert "Said beforehand to decide, and corrected for being 1: `plain`." in found[5]
+    assert found[7:] == [
         "  tales (4): plain +0.4000 [-0.5168, +1.3168]",
         "  all others (4): plain +0.4000 [-0.5168, +1.3168]",
     ]
@@ -75,7 +76,7 @@ def test_prompts_without_a_number_in_some_row_or_split_into_other_tokens_do_not_
     ours = measured(workplace, "ours", 1.0, p0={"status": "missing"}, p1={"answer_tokens": 6})
     found = lines(workplace, ours, measured(workplace, "plain", 1.5))
     assert found[0].startswith("\nNLL of 6 held-out answers behind the model's own thinking, nats per token\n")
-    assert "one seed says nothing of another training" in found[4]
+    assert "one seed says nothing of another training" in found[5]
 
 
 def test_no_prompt_in_common_is_a_sentence(workplace):
