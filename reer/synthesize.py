@@ -281,8 +281,10 @@ def close(config: SynthesizeConfig, run_dir: Path, summary: dict[str, Any]) -> i
         print(f"              {examples['quarantined']} quarantined, {examples['failed']} failed: see "
               f"{run_dir / 'quarantine.jsonl'}")  # fmt: skip
     if examples["done"]:
-        print(f"mean NLL of y {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
-              f"{nll['final']:.3f} with the final thinking (nats per token)")  # fmt: skip
+        print(
+            f"mean NLL of y {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
+            f"{nll['final']:.3f} with the final thinking (nats per token; {summary['thinking_words']:.0f} words)"
+        )
         print("worth         " + ", ".join(f"{name} {value}" for name, value in worth_in_words(summary["worth"])))
         print(f"steps         {steps['accepted']} of {steps['done']} changed the thinking")
         print(f"cost          {cost.forward_tokens:,} tokens run, {cost.reused_tokens:,} reused; "

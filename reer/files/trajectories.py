@@ -24,6 +24,7 @@ from reer.method.state import State
 from reer.method.worth.facts import KINDS, worth_of
 from reer.method.worth.lexical import Frequencies
 from reer.method.worth.means import Means
+from reer.text import words
 from reer.types import FORMAT_VERSION, Candidate, Example, First, ObjectiveKind, Step, Usage
 
 _prompts = functools.cache(load_set)
@@ -242,6 +243,8 @@ class Tally:
     objective: dict[str, "array[float]"] = field(default_factory=lambda: {key: array("d") for key in NLLS})
     """Of trajectories whose search minimised something else than the NLL."""
     kind: ObjectiveKind = "mean_nll"
+    words: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each final thinking."""
     worth: Means = field(default_factory=Means)
     steps: int = 0
     accepted: int = 0
@@ -264,6 +267,7 @@ class Tally:
         """A trajectory that is kept."""
         for key, values in self.nll.items():
             values.append(row["nll"][key])
+        self.words.append(len(words(row["thinking"])))
         if found := row["objective"]:
             self.kind = found["kind"]
             for key, values in self.objective.items():
@@ -271,7 +275,7 @@ class Tally:
         self.worth.add(row["worth"])
 
     def summary(self, examples: int, seconds: float) -> dict[str, Any]:
-        """The content of summary.json; NLLs are means over the kept trajectories."""
+        """The content of summary.json; NLLs and lengths are means over the kept trajectories."""
         return {
             "examples": {
                 "input": examples,
@@ -281,6 +285,7 @@ class Tally:
                 "quarantined": self.refused["quarantined"],
             },
             "nll": {key: fmean(values) if values else None for key, values in self.nll.items()},
+            "thinking_words": fmean(self.words) if self.words else None,
             "objective": self._objective(),
             "worth": self.worth.summary(),
             "steps": {"done": self.steps, "accepted": self.accepted},

@@ -38,9 +38,10 @@ def _search(summary: Mapping[str, Any]) -> list[str]:
     if pending := summary.get("pending"):
         lines.append(f"still to be searched       {pending:,}")
     if nll.get("final") is not None:
+        length = summary.get("thinking_words")
         lines.append(
             f"mean NLL of y              {nll['none']:.3f} without thinking, {nll['first']:.3f} with the first, "
-            f"{nll['final']:.3f} with the final thinking"
+            f"{nll['final']:.3f} with the final thinking{'' if length is None else f' ({length:.0f} words)'}"
         )
     if found := summary.get("objective"):
         none, first, final = (_shown(found[key], 3) for key in ("none", "first", "final"))

@@ -86,9 +86,10 @@ def test_an_export_that_fails_leaves_the_files_before_it(tmp_path):
 def test_means_are_those_of_the_kept_and_absent_where_nothing_is_kept():
     tally = Tally()
     assert tally.summary(examples=3, seconds=1.0)["nll"] == {"none": None, "first": None, "final": None}
-    tally.keep(row(1))
-    tally.keep(row(3))
-    assert tally.summary(examples=3, seconds=1.0)["nll"]["final"] == 3.0
+    tally.keep(row(1, thinking="Rain first."))
+    tally.keep(row(3, thinking="先下雨，后来晴。"))
+    found = tally.summary(examples=3, seconds=1.0)
+    assert (found["nll"]["final"], found["thinking_words"]) == (3.0, 4.0)
 
 
 EXAMPLE = Example(id="e", query="q", answer="Rain fell.", source="book", licence="public domain")

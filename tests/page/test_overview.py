@@ -23,7 +23,8 @@ def results(model, mean, lift):
 
 
 def test_every_stage_says_its_key_numbers():
-    search = {"examples": {"done": 8, "input": 9}, "nll": {"none": 3.2, "first": 3.1, "final": 3.0}}
+    search = {"examples": {"done": 8, "input": 9}, "nll": {"none": 3.2, "first": 3.1, "final": 3.0},
+              "thinking_words": 57.4}  # fmt: skip
     training = {"loss": {"first": 3.4, "last": 1.5}, "steps": 16}
     lift = {"mean": -0.05, "low": -0.1, "high": 0.0}
     runs = [
@@ -34,7 +35,8 @@ def test_every_stage_says_its_key_numbers():
     ]
     assert overview(runs).splitlines() == [
         "trajectories kept          8 of 9",
-        "mean NLL of y              3.200 without thinking, 3.100 with the first, 3.000 with the final thinking",
+        "mean NLL of y              3.200 without thinking, 3.100 with the first, 3.000 with the final thinking "
+        "(57 words)",
         "training loss              3.400 -> 1.500 in 16 steps",
         "                           base                      tuned",
         "reasoning                  2.00 [1.50, 2.50]         3.00 [2.50, 3.50]",
