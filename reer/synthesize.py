@@ -17,7 +17,6 @@ from reer.backend import (
     build_draft,
     build_generator,
     build_scorer,
-    computing,
     describe,
     known_weights,
     parameters,
@@ -200,7 +199,7 @@ def build_screen(config: SynthesizeConfig) -> Screen | None:
     if config.draft is None:
         return None
     draft = build_draft(config.draft, [config.generator, config.scorer])
-    own, scorers = computing(config.draft), computing(config.scorer)
+    own, scorers = parameters(config.draft), parameters(config.scorer)
     measure = Measure(draft, build_layout(config.layout, draft.tokenizer), config.search)
     return Screen(measure, own / scorers if own and scorers else 1.0)
 

@@ -83,18 +83,9 @@ def build_draft(config: BackendConfig, others: Sequence[BackendConfig]) -> Score
 
 
 def parameters(config: BackendConfig) -> int | None:
-    """Parameters of a model that runs in this process by transformers; None where nobody tells."""
-    if not isinstance(config, HFBackendConfig):
-        return None
-    from reer.backend.models import load_model
+    """Parameters that a token is multiplied with, of a model that runs in this process; None where nobody tells.
 
-    return sum(int(weights.numel()) for weights in load_model(config.model).parameters())
-
-
-def computing(config: BackendConfig) -> int | None:
-    """Parameters that a token is multiplied with; None where nobody tells.
-
-    Of `parameters`, all but an embedding that stands apart from the head: a token looks up one row of it.
+    They are all but an embedding that stands apart from the head: a token looks up one row of it.
     """
     if not isinstance(config, HFBackendConfig):
         return None
