@@ -133,19 +133,22 @@ def _figures(name: str, labels: Sequence[str], results: Sequence[Row], tables: S
 
 
 def _comparison(name: str, labels: Sequence[str], comparison: Row | None) -> Row | None:
-    """A comparison with a figure for each pair of models: overall, the criteria, and the leading facet's groups."""
+    """A comparison with a figure of each model against the first; of other pairs, which are many, tables alone."""
     if comparison is None:
         return None
-    return comparison | {"pairs": [_pair(f"{name}-{n}", labels, pair) for n, pair in enumerate(comparison["pairs"])]}
+    pairs = [_pair(f"{name}-{n}", labels, pair) for n, pair in enumerate(comparison["pairs"])]
+    return comparison | {"first": [p for p in pairs if p["plot"]], "pairs": [p for p in pairs if not p["plot"]]}
 
 
 def _pair(name: str, labels: Sequence[str], pair: Row) -> Row:
+    """What is shown of it: overall, the criteria, and the leading facet's groups."""
     facet = next((facet for facet in LEADING if facet in pair["groups"]), None)
     tests = {"overall": pair["overall"]} | (pair["scores"] or (pair["groups"][facet] if facet else {}))
     rows = {row: _interval(test) for row, test in tests.items() if _scored(test)}
     colour = MODELS[labels.index(pair["b"]) % len(MODELS)]
+    is_first = labels[0] in (pair["a"], pair["b"])
     return pair | {
-        "plot": score_plots.differences(name, pair["b"], pair["a"], rows, colour),
+        "plot": score_plots.differences(name, pair["b"], pair["a"], rows, colour) if is_first and rows else "",
         "shown": list(tests.items()),
         "rest": {key: groups for key, groups in pair["groups"].items() if key != facet or pair["scores"]},
     }

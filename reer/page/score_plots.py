@@ -157,9 +157,14 @@ def lift(models: Sequence[Lift]) -> str:
     """NLL of the reference answer under the base model, the model, and the model with its own thinking."""
 
     def draw(figure: Any) -> None:
-        panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
         wide = figure.get_figwidth() > NARROW
-        for axes, model in zip(panels, models, strict=True):
+        columns = min(3 if wide else 2, len(models))
+        rows = -(-len(models) // columns)
+        figure.set_figheight(0.2 + 2.9 * rows)
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        for axes in panels[len(models) :]:
+            axes.set_visible(False)
+        for axes, model in zip(panels, models, strict=False):
             colour = MODELS[model.index % len(MODELS)]
             for example in model.examples:
                 axes.plot(example, color=colour, alpha=faint(len(model.examples)), linewidth=0.9)
@@ -173,6 +178,8 @@ def lift(models: Sequence[Lift]) -> str:
             if model.thinking is not None:
                 axes.set_xlabel(f"{model.thinking:,.0f} tokens of thinking")
             axes.grid(axis="y")
-        panels[0].set_ylabel("NLL of the reference\n(nats per token)")
+        for axes in panels[::columns]:
+            axes.set_ylabel("NLL of the reference\n(nats per token)")
 
-    return render("lift", "NLL of the reference answer under base model, model, and model with thinking", draw, 3.1)
+    alt = "NLL of the reference answer under base model, model, and model with thinking"
+    return render("lift", alt, draw, 3.1)

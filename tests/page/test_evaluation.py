@@ -123,6 +123,17 @@ def test_a_comparison_is_shown_until_the_scores_change(tmp_path: Path) -> None:
     assert page_of(*folders).said.count("Differences on the same prompts") == 3
 
 
+def test_of_many_models_each_is_drawn_against_the_first_and_the_others_stand_as_tables(tmp_path: Path) -> None:
+    models = ("base", "one", "two", "three")
+    folders = [write_evaluation(tmp_path / f"evaluate-{m}/reasoning", m, shift=0.1 * n) for n, m in enumerate(models)]
+    compared(tmp_path, folders)
+    page = page_of(*folders)
+    drawn = {found["aria-label"] for _, found in page.found if "Differences between" in found.get("aria-label", "")}
+    assert drawn == {f"Differences between {m} and base on the same prompts" for m in models[1:]}
+    for a, b in (("one", "two"), ("one", "three"), ("two", "three")):
+        assert f"{b} against {a}" in page.said
+
+
 def test_filters_know_the_benchmarks_domains_and_states(tmp_path: Path) -> None:
     folders = evaluated(tmp_path, failed=1)
     rows = [json.loads(line) for line in (folders[0] / "reasoning/answers.jsonl").read_text().splitlines()]
