@@ -85,13 +85,21 @@ def read_table(name: str, scale: str) -> Table:
     """Raises: ConfigError: there is no such table."""
     if name not in tables():
         raise ConfigError(f"table {name} is unknown: choose one of {', '.join(tables())}")
-    read = yaml.safe_load((TABLES / f"{name}.yaml").read_text(encoding="utf-8"))
+    read = _read(name)
     rows = tuple(_row(row, read.get("stages") or {}, scale) for row in read["rows"])
     decides = tuple(read.get("decides") or ())
     return Table(name, read["question"], read["reference"], tuple(read["benchmarks"]), rows, decides)
 
 
+def _read(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((TABLES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return read
+
+
 def _row(read: Mapping[str, Any], all_rows: Mapping[str, Sequence[str]], scale: str) -> Row:
+    """`as_in` names the table in which the row is described."""
+    if table := read.get("as_in"):
+        [read] = [row for row in _read(table)["rows"] if row["experiment"] == read["experiment"]]
     stages = _of_scale(all_rows, scale)
     for stage, words in _of_scale(read.get("stages") or {}, scale).items():
         stages[stage] = [*stages.get(stage, ()), *words]

@@ -92,3 +92,13 @@ def test_every_row_composes_at_every_scale(name, scale):
     planner = Planner(scale, table.benchmarks)
     found = {row.experiment: planner.evaluation(row, others) for row in table.rows if not row.skip}
     assert len({stage.key for stage in found.values()}) == len(found)
+
+
+def test_a_row_that_another_table_describes_is_that_row_with_the_words_of_its_own_table():
+    def found(name):
+        [row] = [row for row in read_table(name, "smoke").rows if row.experiment == "controls/distillation"]
+        return row
+
+    mine, there = found("replication"), found("controls")
+    assert (mine.title, mine.stages["evaluate-generator"]) == (there.title, there.stages["evaluate-generator"])
+    assert mine.stages["evaluate"] == ["benchmark.path=scripts/search/data/unseen_pairs.jsonl"]
