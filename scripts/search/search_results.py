@@ -198,11 +198,11 @@ def path_of(events: Iterable[tuple[str, Row]]) -> Any:
             drawn = [nll for nll in draws[: n + 1] if nll is not None]
             change = min(drawn) - none if drawn else change
             if kind == "Step":
-                standing[event["start"]] = event["nll"]
+                standing[event.get("start", 0)] = event["nll"]
                 change = min(standing.values()) - none
             points.append((*spent, change))
         if kind == "First":
-            standing = dict(enumerate([event["nll"], *(start["nll"] for start in event["others"])]))
+            standing = dict(enumerate([event["nll"], *(start["nll"] for start in event.get("others", ()))]))
     return np.array(points)
 
 
