@@ -4,6 +4,7 @@ A stage is an experiment of its own whose folder is its name, so its command is 
 it is over, stage.json says how it ended. A folder without it is half done, and the same command goes on there.
 """
 
+import functools
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from multiprocessing import forkserver
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
@@ -48,12 +50,21 @@ def started(command: Sequence[str], log: TextIO) -> int:
 
 def forked(command: Sequence[str], log: TextIO) -> int:
     """As `started`, from a process that has imported the libraries already: for stages of seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers", "trl", "peft", "datasets", "scipy.stats"])
-    process = context.Process(target=_as_typed, args=(list(command), log.name))
+    process = preloaded().Process(target=_as_typed, args=(list(command), log.name))
     process.start()
     process.join()
     return process.exitcode or 0
+
+
+@functools.cache
+def preloaded() -> multiprocessing.context.ForkServerContext:
+    """Begin to import what stages need, in a process that they are forked from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["torch", "transformers", "trl", "peft", "datasets", "scipy.stats", "matplotlib.figure", "jinja2"]
+    )
+    forkserver.ensure_running()
+    return context
 
 
 def _as_typed(command: list[str], log: str) -> None:
