@@ -104,8 +104,14 @@ def _widening(n: int, level: float) -> float:
     """By how much the deviations of a bootstrap's means are too small for a sample of n from a normal distribution."""
     from scipy import stats
 
-    quantile = (1 + level) / 2
-    return math.sqrt(n / (n - 1)) * float(stats.t.ppf(quantile, n - 1) / stats.norm.ppf(quantile))
+    return _expanded(n, level) / float(stats.norm.ppf((1 + level) / 2))
+
+
+def _expanded(n: int, level: float) -> float:
+    """Half an interval of a sample's mean, in deviations of a bootstrap's means (Hesterberg 2015, section 3.4)."""
+    from scipy import stats
+
+    return math.sqrt(n / (n - 1)) * float(stats.t.ppf((1 + level) / 2, n - 1))
 
 
 def bootstrap(n: int, statistic: Callable[[NDArray[np.int64]], float], seed: int, draws: int = DRAWS) -> Estimate:
@@ -143,7 +149,7 @@ def _interval(
     drawn = drawn[~np.isnan(drawn)]
     if not drawn.size:
         return None, None
-    tail = float(stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)))
+    tail = float(stats.norm.cdf(-_expanded(n, level)))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 

@@ -145,20 +145,20 @@ def _pair(
     a: str, b: str, models: Mapping[str, Row], nlls: Mapping[str, Mapping[str, float]], seed: int
 ) -> dict[str, Any]:
     """The difference b - a; none between models that thought another number of times, which is part of the number."""
-    thinking = [models[model] for model in (a, b) if not models[model]["exact"]]
-    if len({found["thoughts"] for found in thinking}) > 1:
-        return {"a": a, "b": b, "nll": None, "reason": "they were measured with other numbers of thoughts"}
-    scored = [found["scored"] for found in thinking]
-    if scored and min(scored) < FEWER * max(scored):
-        numbers = " and ".join(f"{n:.1f}" for n in scored)
-        return {
-            "a": a,
-            "b": b,
-            "nll": None,
-            "reason": f"{numbers} thoughts a prompt could be scored, the others failed",
-        }
+    if reason := _unlike([models[model] for model in (a, b) if not models[model]["exact"]]):
+        return {"a": a, "b": b, "nll": None, "reason": reason}
     test = asdict(paired_difference(nlls[a], nlls[b], seed_of(seed, a, b, "lift")))
     return {"a": a, "b": b, "nll": test, "reason": ""}
+
+
+def _unlike(thinking: Sequence[Row]) -> str:
+    """Why numbers of models that think cannot be compared; empty where they can."""
+    if len({found["thoughts"] for found in thinking}) > 1:
+        return "they were measured with other numbers of thoughts"
+    scored = [found["scored"] for found in thinking]
+    if scored and min(scored) < FEWER * max(scored):
+        return f"{' and '.join(f'{n:.1f}' for n in scored)} thoughts a prompt could be scored, the others failed"
+    return ""
 
 
 def lines_of(lift: Row | None) -> list[str]:

@@ -54,9 +54,9 @@ def read_rows(state: Mapping[str, Any], workplace: Workplace) -> list[Printed]:
     return [read_row(row, columns_of(state), workplace) for row in state["rows"]]
 
 
-def lines(state: Mapping[str, Any], workplace: Workplace) -> Iterator[str]:
+def lines(state: Mapping[str, Any], rows: Sequence[Printed], workplace: Workplace) -> Iterator[str]:
     """The table as Markdown."""
-    columns, rows = columns_of(state), read_rows(state, workplace)
+    columns = columns_of(state)
     run_with = "".join(f", {word}" for word in state["overrides"])
     yield f"{state['question']}  (table {state['table']}, scale {state['scale']}{run_with})\n"
     if state["scale"] == "smoke":

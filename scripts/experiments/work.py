@@ -169,12 +169,14 @@ def tokens_a_pair(search: Path) -> float:
     Raises:
         RunDirError: it has none.
     """
-    path = search / "trajectories.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    if not rows:
+    from pyarrow import parquet
+
+    path = search / "trajectories.parquet"  # one column of it: the rows hold every candidate's text
+    used = parquet.read_table(path, columns=["usage"]).column("usage").to_pylist() if path.exists() else []
+    if not used:
         raise RunDirError(f"{path} has no trajectory, so nobody knows what a pair takes")
     known = dict.fromkeys(Usage.__dataclass_fields__, 0)
-    return fmean(Usage(**(known | row["usage"])).forward_tokens for row in rows)
+    return fmean(Usage(**(known | usage)).forward_tokens for usage in used)
 
 
 def refuse(overrides: Sequence[str], keys: Sequence[str], why: str) -> None:

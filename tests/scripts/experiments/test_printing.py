@@ -2,9 +2,11 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 from experiments import printing
 from experiments.work import Workplace
+from pyarrow import parquet
 
 import reer
 from reer.errors import DataError
@@ -43,9 +45,9 @@ def row(workplace, n, *, done=True, **record):
         write(workplace.path / stage / "stage.json", ended)
     if record:
         write(workplace.path / stages[1] / "stage.json", ended | record)
-    path = workplace.path / stages[0] / "synthesize/trajectories.jsonl"
+    path = workplace.path / stages[0] / "synthesize/trajectories.parquet"
     path.parent.mkdir(parents=True)
-    path.write_text("".join(f"{json.dumps(found)}\n" for found in TRAJECTORIES))
+    parquet.write_table(pa.Table.from_pylist(TRAJECTORIES), path)
     folder = f"{stages[-1]}/evaluate-r{n}"
     for name, results in (("hellobench", RESULTS), ("reasoning", REASONING)):
         write(workplace.path / folder / name / "results.json", results)
@@ -64,8 +66,12 @@ def state(*rows):
     }  # fmt: skip
 
 
+def lines(workplace, described):
+    return printing.lines(described, printing.read_rows(described, workplace), workplace)
+
+
 def printed(workplace, *rows):
-    return "\n".join(printing.lines(state(*rows), workplace))
+    return "\n".join(lines(workplace, state(*rows)))
 
 
 def test_numbers_stand_with_intervals_beside_the_papers_and_their_lineage(workplace):
@@ -92,15 +98,15 @@ def test_a_row_without_numbers_says_why_and_the_table_goes_on(workplace):
         row(workplace, 6, code=2),
         row(workplace, 7) | {"problem": "a model of 8B does not fit", "skipped": True, "stages": []},
     ]
-    lines = printed(workplace, *rows).splitlines()
-    assert "  row 1: synthesize-none has not been run" in lines
-    assert "  row 2: evaluate-r2-2 was begun and is not finished" in lines
-    assert "  row 3: sft-3 failed: reer-sft: no such file" in lines
-    assert f"  row 4: made by version 0.0.1, this is {reer.__version__}" in lines
-    assert "  row 5: sft-5 was made in format 99, which is read no more: delete it" in lines
-    assert "  row 6: some rows failed or were set aside in sft-6" in lines
-    assert "  row 7: a model of 8B does not fit" in lines
-    shown = {n for n in range(8) if f"| row {n} | – | 87.5" in "\n".join(lines)}
+    said = printed(workplace, *rows).splitlines()
+    assert "  row 1: synthesize-none has not been run" in said
+    assert "  row 2: evaluate-r2-2 was begun and is not finished" in said
+    assert "  row 3: sft-3 failed: reer-sft: no such file" in said
+    assert f"  row 4: made by version 0.0.1, this is {reer.__version__}" in said
+    assert "  row 5: sft-5 was made in format 99, which is read no more: delete it" in said
+    assert "  row 6: some rows failed or were set aside in sft-6" in said
+    assert "  row 7: a model of 8B does not fit" in said
+    shown = {n for n in range(8) if f"| row {n} | – | 87.5" in "\n".join(said)}
     assert shown == {0, 4, 6}
     read = printing.read_rows(state(*rows), workplace)
     assert [printing.is_wanting(found) for found in read] == [False, True, True, True, False, True, False, False]
@@ -131,7 +137,7 @@ def test_p_is_corrected_for_the_differences_that_are_printed(workplace):
 
 
 def test_what_the_table_was_run_with_stands_above_it(workplace):
-    found = printing.lines(state(row(workplace, 0)) | {"overrides": ["model.path=other"]}, workplace)
+    found = lines(workplace, state(row(workplace, 0)) | {"overrides": ["model.path=other"]})
     assert next(found) == "Why?  (table ablations, scale smoke, model.path=other)\n"
 
 
@@ -141,7 +147,7 @@ def test_several_seeds_are_their_mean_between_the_lowest_and_the_highest(workpla
     write(workplace.path / other["folders"][0] / "reasoning/results.json", results)
     both = row(workplace, 0)
     both["folders"] += other["folders"]
-    text = "\n".join(printing.lines(state(both) | {"seeds": [0, 1]}, workplace))
+    text = "\n".join(lines(workplace, state(both) | {"seeds": [0, 1]}))
     assert "| row 0 | – | 87.5 [87.5, 87.5] (87.5) | 3.50 [3.25, 3.75] | – | – | – | – | 50.0 |" in text
     assert "ours mean of seeds 0, 1 [lowest, highest]" in text
 

@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 pytest.importorskip("optuna")
 
@@ -127,7 +129,7 @@ def test_gain_per_token_counts_the_search_with_its_draft_and_no_measuring(here):
     usage = {"generated_tokens": 100, "prefilled_tokens": 200, "scored_tokens": 500, "draft_counted": 200}
     row = {"usage": usage, "worth": {"usage": usage}}
     (here / "synthesize").mkdir()
-    (here / "synthesize/trajectories.jsonl").write_text(f"{json.dumps(row)}\n")
+    parquet.write_table(pa.Table.from_pylist([row]), here / "synthesize/trajectories.parquet")
     per_tokens = sweeping.Sweep("s", "synthesize", (), "synthesize/summary.json", "gain", "maximize", {}, True)
     for gain, number in ((0.5, 0.5), (-0.5, -0.5)):  # a loss is no better for having cost more
         (here / per_tokens.file).write_text(json.dumps({"gain": gain}))

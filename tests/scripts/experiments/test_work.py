@@ -3,17 +3,18 @@
 import json
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from experiments import work
 from experiments.stages import Stage
 from experiments.work import Workplace, forked, is_done, run_all, unmet
+from pyarrow import parquet
 
 STUB = """#!/bin/sh
 echo "$0 $@" >> calls
 for word in "$@"; do case $word in name=*) name=${word#name=};; search.*) budget=$word;; esac; done
 mkdir -p runs/$name/synthesize
-echo '{"usage": {"generated_tokens": 5, "prefilled_tokens": 2, "scored_tokens": 3, "calls": 9}}' \
-  > runs/$name/synthesize/trajectories.jsonl
+cp usage.parquet runs/$name/synthesize/trajectories.parquet
 [ -e fails ] && { echo "reer-synthesize: nothing to read" >&2; exit 1; }
 [ -e dies ] && kill -9 $$
 exit 0
@@ -34,6 +35,8 @@ def workplace(tmp_path, monkeypatch):
     for name in ("reer-collect", "reer-synthesize"):
         (tmp_path / name).write_text(STUB)
         (tmp_path / name).chmod(0o755)
+    usage = {"generated_tokens": 5, "prefilled_tokens": 2, "scored_tokens": 3, "calls": 9}
+    parquet.write_table(pa.Table.from_pylist([{"usage": usage}]), tmp_path / "usage.parquet")
     return Workplace("reproduce/smoke")
 
 
@@ -83,7 +86,8 @@ def test_a_budget_is_what_the_other_search_took_for_a_pair(workplace):
 def test_a_budget_of_nothing_is_a_failed_stage_and_the_rest_goes_on(workplace, tmp_path):
     workplace.run(COLLECT, "a/b")
     workplace.run(SEARCH, "a/b")
-    (workplace.path / "synthesize-bb/synthesize/trajectories.jsonl").write_text("")
+    found = workplace.path / "synthesize-bb/synthesize/trajectories.parquet"
+    parquet.write_table(parquet.read_table(found).slice(0, 0), found)
     limited, alone = Stage("synthesize", "dd", (), {}, budget_of=SEARCH), Stage("collect", "ee", (), {})
     run_all([COLLECT, SEARCH, limited, alone], workplace, lambda stage: "a/b", jobs=1)
     assert "has no trajectory" in workplace.record("synthesize-dd")["error"]
