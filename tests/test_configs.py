@@ -165,6 +165,7 @@ def reer(*arguments, cwd, stage="reer.synthesize"):
         ("search.objective.clip=x", "search.objective.clip=x: Value 'x' of type 'str' could not be converted to Fl"),
         ("data.path=nowhere.jsonl", "nowhere.jsonl: no such file"),
         ("trainer.args.max_steps=3", "key trainer.args.max_steps is not in the config yet: write +trainer.args.max"),
+        ("executor.resources={big: 1}", "key executor.resources is not in the config yet: write +executor.resources="),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_1(tmp_path, override, sentence):

@@ -1,8 +1,10 @@
 """What is remembered across runs by content hash, in one SQLite file of the user's cache folder: scores, any table.
 
 The same ids under the same weights are scored once on this machine. A score from the cache reports the tokens it once
-cost, so that budgets and results do not depend on what happens to lie here; only its seconds are zero. Deleting the
-file costs only time, and whatever goes wrong with it, the model is asked instead. Knows nothing of models.
+cost, and no seconds. What it shared with others is not in memory then, so that the next ones may cost more tokens than
+they would have: with a budget of tokens a search can end elsewhere. Where that matters (scripts/search/compare),
+`score_cache=false`. Deleting the file costs only time, and whatever goes wrong with it, the
+model is asked instead. Knows nothing of models.
 """
 
 import hashlib

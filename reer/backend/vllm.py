@@ -77,7 +77,8 @@ class Engine:
         """vLLM's output for a prompt of token ids.
 
         Raises:
-            BackendError: the engine refused the request or has died.
+            BackendError: the engine refused the request.
+            ModelError: it has died, and answers nothing more in this process.
         """
         return await asyncio.wrap_future(self._submit(self._run(ids, settings)))
 
@@ -91,7 +92,9 @@ class Engine:
                                         str(next(self._numbers)))  # fmt: skip
             async for latest in stream:
                 output = latest
-        except (RuntimeError, ValueError, TypeError, EngineDeadError, EngineGenerateError) as error:
+        except EngineDeadError as error:
+            raise ModelError(f"vLLM's engine of {self.path} has died: {error}; the same command goes on") from error
+        except (RuntimeError, ValueError, TypeError, EngineGenerateError) as error:
             raise BackendError(f"vLLM: {type(error).__name__}: {error}") from error
         if output is None:
             raise BackendError("vLLM gave no output")

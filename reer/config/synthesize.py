@@ -109,7 +109,7 @@ class SearchConfig:
     edits: list[str] = field(default_factory=list)
     """What else is tried on a visited segment, with no model writing: delete, merge (with the next)."""
     max_steps: int = 10
-    """Segments visited in all."""
+    """Segments visited in all; with `edits`, a deletion or a merge that is tried is one, too."""
     accept: str = "lower"
     """lower: the best candidate, if it lowers the NLL; random: any of the candidates and the original (a control)."""
     min_gain: float = 0.0
@@ -134,7 +134,8 @@ class SearchConfig:
     """So many of the best first drafts are refined in turns, on one budget; the worse half is dropped again and again
     until the best is alone (successive halving)."""
     attempts: int = 3
-    """Draws before an example without a valid first trajectory is quarantined."""
+    """Rounds of `first_samples` draws (and at least `first_rounds`) before an example without a valid first
+    trajectory is quarantined."""
     first: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=2048))
     rewrite: SamplingConfig = field(default_factory=SamplingConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)

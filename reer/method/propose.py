@@ -202,7 +202,8 @@ def _at(items: Sequence[str], place: int, count: int) -> str:
 
 
 def _joined(places: Sequence[Sequence[Proposal]], sample: int) -> Proposal:
-    """The n-th trajectory from the draws of each place. Where the n-th is unusable another draw stands in for it."""
+    """The n-th trajectory from the draws of each place. They are the n-th of the usable ones of its
+    place, in turn where there are fewer; a place without any is left out."""
     usable = [[draw.text for draw in draws if draw.rejected is None] for draws in places]
     texts = [draws[sample % len(draws)] for draws in usable if draws]
     return Proposal(" ".join(texts)) if texts else places[0][sample]
@@ -247,7 +248,8 @@ def _result(draw: Response | Failed, opener: str, tag: str | None) -> Proposal:
             return Proposal(draw.text.strip(), "no_tag")
         text = text.strip()
     else:
-        text = (text if draw.whole else f"{opener}{text}").strip()
+        own = text.strip().removeprefix(opener.strip()) if draw.whole else text.strip()
+        text = (text if draw.whole else f"{opener}{text}").strip() if own else ""
     if tag and draw.finish_reason == "length":
         return Proposal(text, "truncated")
     if tag is None and draw.finish_reason == "length":

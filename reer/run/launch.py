@@ -65,6 +65,8 @@ BEFORE = {
     **dict(flatten({"mix": asdict(MixConfig()), "licence": asdict(LicenceConfig())})),
 }  # fmt: skip
 """What was done before a key was known, in folders that do not have it."""
+FREE_DICTS = {"args", "engine_args", "quantization", "resources", "mixture"}
+"""Keys with any names in them, most of them validated by the library they go to."""
 FREE_PART = "search.worth."
 """The same: what is measured once a search is over. What has not been measured yet is, when it is asked for."""
 
@@ -232,7 +234,7 @@ def _explain(error: Exception) -> str:
     full_key = text.partition("full_key: ")[2].partition(";")[0]
     if unknown := re.search(r"Could not override '([^']+)'|Key '(\w+)' (?:is )?not in", text):
         key = unknown.group(1) or full_key or unknown.group(2)
-        if ".args." in key:  # free dicts, validated by the library they go to
+        if FREE_DICTS & {*key.split(".")}:
             return f"key {key} is not in the config yet: write +{key}=... to pass it on"
         if "@" in key and file:
             return f"{file.removeprefix(' in ')} sets {key}, which the groups chosen here do not have"

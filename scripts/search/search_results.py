@@ -89,14 +89,14 @@ def tasks(sets: Sets, seconds: Collection[str] | None = None) -> list[Task]:
         for name, presets in sets.items()
         for preset, rows in presets.items()
         for row, following in zip(rows, [*rows[1:], rows[0]], strict=True)
-        for task in _tasks(name, preset, row, following["thinking"])
+        for task in _tasks(name, preset, row, None if following is row else following["thinking"])
     ]
     wanted = [t for t in found if seconds is None or t.key.scorer == "base" or t.key.set in seconds]
     once = {task.key: task for task in wanted}.values()
     return sorted(once, key=lambda task: (task.key.scorer, [*sets].index(task.key.set), task.key.id))
 
 
-def _tasks(name: str, preset: str, row: Row, other: str) -> Iterator[Task]:
+def _tasks(name: str, preset: str, row: Row, other: str | None) -> Iterator[Task]:
     base: Row = {"shuffled": shuffled(row["segments"], row["id"]), "other": other}
     if row["layout"] != "think":  # else the search itself has scored these
         base |= {"first": row["first"]["thinking"], "final": row["thinking"]}

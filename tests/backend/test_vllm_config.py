@@ -3,7 +3,9 @@
 Without vLLM: what it is given is looked at, and what it raises is raised here. `test_vllm.py` runs a real one.
 """
 
+import asyncio
 import sys
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +15,7 @@ from omegaconf import OmegaConf
 from reer.backend import vllm
 from reer.backend.models import load_model
 from reer.config import ModelConfig, SynthesizeConfig, VLLMBackendConfig, load, register
-from reer.errors import ModelError
+from reer.errors import BackendError, ModelError
 
 
 @pytest.fixture
@@ -52,6 +54,28 @@ def test_roles_with_equal_arguments_share_an_engine_in_whatever_order_they_stand
     assert vllm.load_engine(config(b=2, a={"y": [1], "x": 1})) is first
     assert vllm.load_engine(config(b=2, a={"y": [1, 2], "x": 1})) is not first
     assert len(engines) == 2
+
+
+def test_an_engine_that_died_ends_the_run_and_one_that_refuses_only_the_request(monkeypatch):
+    class EngineDeadError(Exception):
+        pass
+
+    class EngineGenerateError(Exception):
+        pass
+
+    async def generate(*given):
+        raise given[1].pop()
+        yield  # an asynchronous generator, as vLLM's is
+
+    exceptions = SimpleNamespace(EngineDeadError=EngineDeadError, EngineGenerateError=EngineGenerateError)
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(SamplingParams=lambda **given: [given.pop("error")]))
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine.exceptions", exceptions)
+    engine = object.__new__(vllm.Engine)
+    engine.path, engine._llm, engine._numbers = "some/model", SimpleNamespace(generate=generate), count()
+    with pytest.raises(ModelError, match="some/model has died: gone; the same command goes on"):
+        asyncio.run(engine._run((1, 2), {"error": EngineDeadError("gone")}))
+    with pytest.raises(BackendError, match="too long"):
+        asyncio.run(engine._run((1, 2), {"error": EngineGenerateError("too long")}))
 
 
 def test_the_command_line_gives_dicts_and_lists(engines):

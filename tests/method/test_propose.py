@@ -124,6 +124,18 @@ def test_an_unusable_sentence_is_replaced_by_another_draw_of_its_place_and_kept_
     ]
 
 
+@pytest.mark.parametrize(("text", "whole"), [("", False), (" \n", False), ("", True), ("I will", True)])
+def test_an_opener_alone_is_no_reply(text, whole):
+    class Silent:
+        async def generate(self, requests):
+            return [
+                [Response(text=text, finish_reason="stop", whole=whole) for _ in request.seeds] for request in requests
+            ]
+
+    [proposal], _ = asyncio.run(proposer(Silent(), opener=("I will",)).rewrite(EXAMPLE, TRAJECTORY, 1, 1))
+    assert proposal.rejected == "empty"
+
+
 def test_a_result_that_talks_of_the_request_is_refused():
     prompt = Prompt("{query}{answer}{before}{segment}{after}", (), None, frozenset({"passage", "这一段"}))
     layout = Layout("think", FakeTokenizer())

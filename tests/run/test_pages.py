@@ -45,7 +45,7 @@ FILLED = {
 SMALL = {
     "collect": "backend@generator=fake backend@scorer=fake",
     "synthesize": "backend@generator=fake backend@scorer=fake data.limit=2 search.max_steps=2",
-    "mix": "mix.general.path=pairs.jsonl mix.general.licence=CC0-1.0",
+    "mix": "mix.general.path=pairs.jsonl mix.general.schema=null mix.general.licence=CC0-1.0",
     "sft": "model.path={model} model.dtype=float32 model.device=cpu trainer=demo ++trainer.args.max_steps=1 "
     "++trainer.args.max_length=2048 data.limit=2",
     "plan": "",
@@ -101,6 +101,15 @@ def test_what_is_no_stage_is_run_by_another_test(page: str, line: str) -> None:
     [program] = [word for word in line.split() if "scripts/" in word]
     assert any(other in program for other in OTHERS)
     assert (ROOT / program).exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(
+        r"\b(?:tests|scripts|reer|train|eval|collect|conf|examples)/[a-z0-9_/-]+\.(?:py|jsonl?|yaml)\b", text
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_every_reason_is_needed() -> None:

@@ -23,6 +23,7 @@ from .general import UNKNOWN, name_of, rows_of
 from .rules import WITHOUT, Entry, Origin, Rules, pick_thinking, reason_to_leave, thinking_of
 
 UNNAMED = "not named"
+NOT_DRAWN = "not drawn"
 
 
 @dataclass(slots=True)
@@ -110,6 +111,7 @@ class Mixture:
         self._refuse_idle()
         if self.rules.has_general:
             yield from self._taken(self._general(self.notes), drawn)
+            self._refuse_none()
 
     def _refuse_idle(self) -> None:
         """An ablation that leaves nothing out would be taken for one that did."""
@@ -117,6 +119,14 @@ class Mixture:
         if self.rules.mix.without_domains and self.tally.domains and not gone:
             there = ", ".join(sorted(filter(None, self.tally.domains))[:20]) or "none at all"
             raise DataError(f"{WITHOUT}: no row of {self.path} is of these domains (there are: {there})")
+
+    def _refuse_none(self) -> None:
+        """Rows that were asked for and of which none may be used: the mix would be taken for one with them."""
+        gone = {reason: n for (origin, reason), n in self.tally.left_out.items() if origin == "general"}
+        if self.tally.wanted == 0 or self.tally.rows("general") or NOT_DRAWN in gone:
+            return
+        why = "; ".join(f"{n:,}: {reason}" for reason, n in gone.items()) or "there are none, or none that can be read"
+        raise DataError(f"of the general data (mix.general) no row can be taken ({why})")
 
     def _draw(self) -> Drawn:
         """The first pass."""
@@ -144,7 +154,7 @@ class Mixture:
                 self.tally.leave(entry, why, listed=entry.origin == "trajectories" or "licence" in why)
             elif drawn and position not in getattr(drawn, entry.origin):
                 is_own = entry.origin == "trajectories"
-                self.tally.leave(entry, drawn.reasons[position] if is_own else "not drawn", listed=is_own)
+                self.tally.leave(entry, drawn.reasons[position] if is_own else NOT_DRAWN, listed=is_own)
             else:
                 self.tally.take(entry)
                 yield entry

@@ -1,6 +1,6 @@
 """The generator of `backend=hf`: samples join and leave a running batch at any step, so none waits for another.
 
-A prompt is run once for all its samples, and what it shares with earlier prompts not at all (`packed.py`). Every
+A prompt is run once for all its samples, and what it shares with earlier prompts not at all (`forward.py`). Every
 sample has a row with keys and values of its own length; a row that ends makes room at once. The draw of a sample
 depends on its seed alone, never on its neighbours. (Its text may still differ where the order of a sum changes the
 last bit of a logit.) Knows token ids and models; what the texts mean is the callers' business.
@@ -114,12 +114,16 @@ class ContinuousGenerator:
                     row.future.set_result(self._response(row))
 
     def _give_up(self, error: Exception) -> None:
-        rows = [*self._rows, *(row for group in self._waiting for row in group)]
+        rows = [*self._running(), *(row for group in self._waiting for row in group)]
         self._waiting.clear()
         self._restart()
         for row in rows:
             if not row.future.done():
                 row.future.set_exception(error)
+
+    def _running(self) -> list[Row]:
+        """Rows in the batch and those whose prompts are being run, each once."""
+        return list(dict.fromkeys((*self._rows, *self._joining)))
 
     def _restart(self) -> None:
         self._rows, self._joining, self._cache = [], [], RowCache()
@@ -136,7 +140,7 @@ class ContinuousGenerator:
                 if self._rows:
                     self._step(ended)
         except torch.OutOfMemoryError:
-            if len(self._rows) + len(self._joining) == 1:
+            if len(self._running()) == 1:
                 raise
             self._fewer(ended)
         return ended
@@ -145,7 +149,7 @@ class ContinuousGenerator:
         """Begin again with half as many rows. Draws depend on seeds alone, so the same samples come out."""
         import torch
 
-        rows = [row for row in (*self._rows, *self._joining) if row not in ended]
+        rows = [row for row in self._running() if row not in ended]
         for row in rows:
             row.tokens.clear()
         self._waiting.extendleft([row] for row in reversed(rows))

@@ -1,6 +1,6 @@
 """The scorer of `backend=hf`: exact mean NLL of given ids, many requests in one forward, nothing computed twice.
 
-Requests that wait together are sorted and packed (`packed.py`): what they share with each other, and with what was
+Requests that wait together are sorted and packed (`forward.py`): what they share with each other, and with what was
 kept from earlier steps of the same examples, is not run again; the output layer sees the answer's rows alone, in
 chunks. Checked against a plain forward when it is built. Knows token ids and models; what the ids mean is the
 layout's business.
@@ -20,7 +20,7 @@ from reer.backend.models import load_model, load_tokenizer
 from reer.backend.packed.attention import PROBE, check_fit
 from reer.backend.packed.forward import PackedForward, Wanted
 from reer.config import HFBackendConfig
-from reer.errors import BackendError
+from reer.errors import BackendError, Unanswered
 from reer.types import Scored, ScoreRequest, Tokenizer, Usage
 
 if TYPE_CHECKING:
@@ -143,11 +143,21 @@ class PackedScorer:
         except torch.OutOfMemoryError as error:
             self._body.kept.clear()
             torch.cuda.empty_cache()
-            if self._body.budget <= SMALLEST_BUDGET and not found:
-                return {request: BackendError(f"out of memory: {error}") for request in requests}
+            return found or self._smaller(requests, error)
+        except Exception:
+            self._body.kept.clear()  # among them are some whose keys and values were not computed
+            raise
+        return found
+
+    def _smaller(self, requests: Sequence[Request], error: Exception) -> dict[Request, Any]:
+        """After none of the requests fitted: nothing yet, to be run in smaller forwards, or each by itself."""
+        if self._body.budget > SMALLEST_BUDGET:
             self._body.budget = max(SMALLEST_BUDGET, self._body.budget // 2)
             log.warning("out of memory: the scorer goes on with %s tokens per forward", self._body.budget)
-        return found
+            return {}
+        if len(requests) > 1:
+            return {request: result for one in requests for request, result in self._run([one]).items()}
+        return {requests[0]: Unanswered(f"out of memory: {error}", alone=True)}
 
     def _answers(self, asked: Sequence[Asked]) -> Iterator[Answered]:
         """Answers in the order of their last rows. The time of a forward is shared among its rows."""

@@ -23,15 +23,18 @@ _SENTENCE = re.compile(r"[^.!?:;。！？：；\n]+")
 _TO_ASKER = (
     r"\bhope (?:this|that|it) (?:helps|is helpful)|\bfeel free to (?:ask|let me)",
     r"\blet me know (?:if|whether|what) (?:you(?:'d| would| want| need| have| like| prefer| think)|this|that|it)\b",
-    r"\bhere(?:'s| is| are) (?:the|a|an|my|your) (?:re(?:written|vised)|refined|improved|updated|new part)",
+    r"\bhere(?:'s| is| are) (?:the|a|an|my|your) (?:re(?:written|vised)|(?:refined|improved|updated)"
+    r" (?:\w+ )?(?:part|version|text|passage|paragraph|segment|sentence|thinking|plan)|new part\s*(?:[.:!\n]|$))",
     r"\bhere(?:'s| is) (?:a|my|your) summary",
-    r"\A\W*(?:sure|certainly|of course|absolutely)(?:!|:|\W+(?:here(?:'s| is| are)|i(?:'d| can| will|'ll))\b)",
-    r"\bas an ai\b|\bas you (?:asked|requested)\b|\bi(?:'m| am|'d be| would be) (?:happy|glad) to help\b",
+    r"\A\W*(?:sure|certainly|of course|absolutely)(?:!|:|\W+(?:here(?:'s| is| are)"
+    r"|i(?:'d| can| will|'ll) (?:be (?:happy|glad)|help|provide|rewrite|revise|write|give you))\b)",
+    r"\bas an ai(?: (?:language )?(?:model|assistant)\b|,? i\b)|\bas you (?:asked|requested)\b"
+    r"|\bi(?:'m| am|'d be| would be) (?:happy|glad) to help\b",
     r"\bwould you like me to\b",
     r"希望[^。！？\n]{0,12}(?:对[您你]|[您你]能)[^。！？\n]{0,8}(?:帮助|有用|满意)|希望[^。！？\n]{0,8}(?:帮到|令|让)[您你]",
     r"请(?:随时|直接|尽管)?(?:告诉我|联系我|告知)|随时(?:告诉我|联系我|提问|提出)",
-    r"(?:以下|下面)是(?:改写|修改|优化|重写|润色)|作为(?:一个|一名)?(?:AI|人工智能|语言模型)",
-    r"\A\W*(?:好的|当然)(?:[！!]|可以|\W*(?:以下|下面|这是|我来|我会))",
+    r"(?:以下|下面)是(?:改写|修改|优化|重写|润色)|作为(?:一个|一名)?(?:AI|人工智能|语言模型)(?:语言)?(?:模型|助手|[，,]我)",
+    r"\A\W*(?:好的|当然)(?:[！!]|可以(?:[！!。]|帮|为[您你])|\W*(?:以下|下面|这是|我来|我会))",
 )
 _ASKER = re.compile("|".join(_TO_ASKER), re.IGNORECASE)
 

@@ -152,7 +152,7 @@ def wrong_language(found: Found, limit: float) -> bool:
     """Less than `limit` of the words are in the answer's script."""
     tokens = words(found.thinking)
     chinese = sum(map(is_cjk, tokens))
-    own = chinese if found.language == "zh" else len(tokens) - chinese
+    own = chinese if found.language in ("zh", "ja") else len(tokens) - chinese
     return own < limit * len(tokens)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -125,6 +126,34 @@ def test_out_of_memory_begins_again_with_fewer_and_draws_the_same(config, monkey
     monkeypatch.setattr(generator, "_forward", lambda tokens: small([0] * 9))
     failed = drawn(generator, requests[1:3])
     assert all(isinstance(result, torch.OutOfMemoryError | BackendError) for result in failed)
+
+
+@pytest.mark.parametrize("failing", range(1, 8))
+def test_out_of_memory_at_any_prompt_draws_the_same(config, monkeypatch, failing):
+    requests = [asked(n) for n in (1, 2, 5)]
+    expected = drawn(ContinuousGenerator.load(config), requests)
+    generator = ContinuousGenerator.load(config)
+    whole, forwards = generator._body._forward, count(1)
+
+    def once(batch):
+        if next(forwards) == failing:
+            raise torch.OutOfMemoryError("no room")
+        return whole(batch)
+
+    monkeypatch.setattr(generator._body, "_forward", once)
+    assert texts(drawn(generator, requests)) == texts(expected)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no room"), torch.OutOfMemoryError("no room")])
+def test_a_prompt_that_cannot_be_run_is_told(config, monkeypatch, error):
+    generator = ContinuousGenerator.load(config)
+
+    def broken(batch):
+        raise error
+
+    monkeypatch.setattr(generator._body, "_forward", broken)
+    with pytest.raises(type(error)):
+        asyncio.run(asyncio.wait_for(generator.generate([replace(asked(1), seeds=(1,))]), 60))
 
 
 def test_a_model_that_attends_otherwise_is_left_to_transformers(config, monkeypatch, caplog):

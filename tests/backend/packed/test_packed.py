@@ -1,6 +1,7 @@
 """Packed forwards give what one plain forward per sequence gives, whatever is shared, kept, split or dropped."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from reer.backend.packed.forward import Kept, PackedForward, Wanted
 from reer.backend.packed.runs import Path, Run
 from reer.backend.packed.scorer import PackedScorer
 from reer.config import HFBackendConfig, ModelConfig
-from reer.errors import BackendError
+from reer.errors import BackendError, Unanswered
 from reer.types import ScoreRequest
 
 
@@ -156,6 +157,44 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(config, monkeypatch, 
     scorer._body.budget = 2048
     with pytest.raises(BackendError, match="out of memory"):
         asyncio.run(scorer.score(requests(scorer, ["m n o p q r"])))
+
+
+def test_what_does_not_fit_fails_alone(config, monkeypatch):
+    scorer = PackedScorer.load(replace(config, token_budget=packed_scorer.SMALLEST_BUDGET))
+    long, short = ScoreRequest((5,) * 380, 300, 380), ScoreRequest((6,) * 30, 20, 30)
+    [expected] = asyncio.run(scorer.score([short]))
+    whole = scorer._body._forward
+
+    def small(batch):
+        if sum(len(run.ids) for run in batch) > 100:
+            raise torch.OutOfMemoryError("no room")
+        return whole(batch)
+
+    async def together():
+        return await asyncio.gather(*(scorer.score([one]) for one in (long, short)), return_exceptions=True)
+
+    monkeypatch.setattr(scorer._body, "_forward", small)
+    failed, [scored] = asyncio.run(together())
+    assert isinstance(failed, Unanswered)  # another day, on another machine, it may fit
+    assert failed.alone
+    assert scored.score.nll == pytest.approx(expected.score.nll, abs=1e-5)
+
+
+def test_a_forward_that_breaks_leaves_nothing_behind(config, monkeypatch):
+    """What was planned to be kept has no keys and values yet: who continued it would be scored by what lay there."""
+    one, other = ScoreRequest(tuple(range(5, 65)), 40, 60), ScoreRequest((*range(5, 17), *range(100, 140)), 30, 50)
+    expected = [scored.score.nll for scored in asyncio.run(PackedScorer.load(config).score([one, other]))]
+    scorer, honest = PackedScorer.load(config), attention._attend_run
+
+    def breaks(*args):
+        monkeypatch.setattr(attention, "_attend_run", honest)
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(attention, "_attend_run", breaks)
+    with pytest.raises(RuntimeError):
+        asyncio.run(scorer.score([one]))
+    got = [scored.score.nll for scored in asyncio.run(scorer.score([one, other]))]
+    assert got == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_that_attends_otherwise_is_scored_by_plain_forwards(config, monkeypatch, caplog):

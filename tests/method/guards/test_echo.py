@@ -31,6 +31,10 @@ TO_OTHERS = [
     "Let me know if he comes, says the boy.", "Here is the summary of her life.", "First rain.\nOf course, no sun.",
     "他希望雪停。", "当然，这里还要写雨。", "好的，就这样开头。", "我希望这个结尾能让读者满意。",
     "她希望得到邻居的帮助。", "如果老人告诉我他的名字，故事就完了。",
+    "The story opens as an AI wakes in the empty lab.", "As an AI it does not feel cold, so others see the frost.",
+    "Sure, I can let the keeper speak first.", "Of course I will need the storm later.", "当然可以先写雨。",
+    "Here's a new part of town she has never seen.", "Here is the improved harbour: cranes and no gulls.",
+    "她作为一个AI，学会了害怕。",
 ]  # fmt: skip
 """In the words of such talk."""
 
@@ -86,7 +90,10 @@ def test_both_measures_by_hand():
     "text",
     ["I hope this helps!", "Sure, here is the rewritten part:", "Let me know if you want more.", "希望这对您有帮助。",
      "好的，下面是改写后的一段。", "As an AI, I would open with rain.", "Of course, I can rewrite that.",
-     "I’d be happy to help with this plan.", "希望以上内容对你有所帮助。", "如有需要，请随时告诉我。"],
+     "I’d be happy to help with this plan.", "希望以上内容对你有所帮助。", "如有需要，请随时告诉我。",
+     "Here is the improved version:", "Here's my updated plan.", "Sure, I'll rewrite it.",
+     "As an AI language model I open with rain.",
+     "作为AI语言模型，我先写雨。", "作为一个AI，我没有感情。", "当然可以！先写雨。"],
 )  # fmt: skip
 def test_talk_to_whoever_asked(text):
     assert talks_to_asker(text)

@@ -58,6 +58,18 @@ def test_strict_names_what_it_refuses(name, changes):
     assert reason_to_drop(replace(GOOD, **changes), replace(strict, **{name: None})) != name
 
 
+@pytest.mark.parametrize(
+    ("language", "thinking"), [("ja", "まず雨の夜を書く。"), ("zh", "我先写雨夜。"), ("en", "First the rain.")]
+)
+def test_the_answers_own_script_is_not_refused(language, thinking):
+    scripts = ["First the rain.", thinking]
+    dropped = [
+        reason_to_drop(replace(GOOD, thinking=text, language=language), FilterConfig(wrong_language=0.5))
+        for text in scripts
+    ]
+    assert dropped == [None if language == "en" else "wrong_language", None]
+
+
 def test_a_relative_gain_is_a_share_of_the_nats_without_thinking():
     found = replace(GOOD, nll_none=2.0, nll_final=1.5)
     wanted = FilterConfig(min_relative_gain=0.25)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +191,10 @@ def test_general_rows_of_unknown_licence_are_refused_and_their_thinking_goes_wit
     twelve: Path, general: Path
 ) -> None:
     nobody = GeneralConfig(path=str(general), schema="marco_o1")
-    mixed = mixture(twelve, MixConfig(general=nobody))
-    assert len(ids(mixed)) == 12
-    assert reasons(mixed) == {"nobody knows its licence (licence.unknown=allow takes it)": 40}
+    for ratio in (None, 0.5):
+        with pytest.raises(DataError, match=r"no row can be taken \(40: nobody knows its licence \("):
+            ids(mixture(twelve, MixConfig(general=replace(nobody, ratio=ratio))))
+    assert len(ids(mixture(twelve, MixConfig(general=replace(nobody, ratio=0.0))))) == 12
     control = taken(mixture(twelve, MixConfig(general=nobody, thinking="none"), allow=True))
     assert (len(control), {entry.thinking for entry in control}) == (52, {None})
     first = taken(mixture(twelve, MixConfig(general=nobody, thinking="first"), allow=True))
