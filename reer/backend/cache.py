@@ -88,7 +88,7 @@ class CachedScorer:
     async def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         """See `types.Scorer`."""
         keys = [self._key(request) for request in requests]
-        found = {key: scored for key in keys if (scored := self._read(key))}
+        found = {key: scored for key in keys if (scored := self._read(key))}  # none with parts: they are not kept
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
         fresh = dict(zip(missing, await self.scorer.score(list(missing.values())), strict=True)) if missing else {}
         self._write(fresh)
@@ -101,7 +101,8 @@ class CachedScorer:
 
     def _key(self, request: ScoreRequest) -> bytes:
         kind = "" if request.kind == "mean_nll" else f" {request.kind}"  # entries from before there were kinds count
-        span = f"{request.start} {request.end} {request.skip} {request.clip}{kind}".encode()
+        parts = f" {request.cuts}" if request.cuts else ""
+        span = f"{request.start} {request.end} {request.skip} {request.clip}{kind}{parts}".encode()
         ids = array("q", request.ids[: request.end]).tobytes()
         return hashlib.sha256(b"\0".join((self._identity, span, ids))).digest()
 
@@ -116,5 +117,6 @@ class CachedScorer:
             [
                 (key, s.score.nll, s.score.tokens, s.score.objective, s.usage.scored_tokens, s.usage.reused_tokens)
                 for key, s in scored.items()
+                if not s.score.parts
             ]
         )

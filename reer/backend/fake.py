@@ -11,6 +11,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ class FakeScorer:
         nll = 2.8 - 1.6 * known + 0.2 * noise
         clipped = nll * (request.clip or 3.0) / 3.0
         objective = -math.expm1(-clipped) if request.kind == "mean_prob" else clipped
-        score = Score(nll, tokens, objective if request.has_objective else None)
+        parts = tuple(nll * (end - begin) for begin, end in pairwise((0, *request.cuts, tokens)) if request.cuts)
+        score = Score(nll, tokens, objective if request.has_objective else None, parts)
         return Scored(score, Usage(calls=1, scored_tokens=request.end))
 
 

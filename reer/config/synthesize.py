@@ -99,6 +99,9 @@ class SearchConfig:
     """First trajectories drawn; the best valid one is refined."""
     first_rounds: int = 1
     """How often so many are drawn, unless a budget ends it (best of N)."""
+    compose: bool = False
+    """After each round, also score the trajectory that takes from all drafts so far, for every passage of the answer,
+    the piece after which that passage was likeliest. Needs prompts that draw passage by passage (compact, brief)."""
     candidates: int = 4
     """Rewrites drawn per step (K)."""
     order: str = "forward"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reer.config import SamplingConfig, SearchConfig
-from reer.errors import LayoutError
+from reer.errors import ConfigError, LayoutError
 from reer.layout import Layout, conversation
 from reer.method import segment
 from reer.method.guards import echo, leak
@@ -29,6 +29,8 @@ class Proposal:
 
     text: str
     rejected: str | None = None
+    pieces: tuple[str, ...] = ()
+    """Of a whole trajectory that was drawn passage by passage: what each place has, empty where nothing was usable."""
 
 
 class Proposer:
@@ -58,6 +60,24 @@ class Proposer:
     async def blind(self, example: Example, count: int, *seed: object) -> tuple[list[Proposal], Usage]:
         """`count` whole trajectories by somebody who has not seen the answer."""
         return await self._wholes(example, self.prompts(example.language).first("blind"), count, *seed)
+
+    def passages(self, example: Example) -> Sequence[str]:
+        """The answer as the first trajectories are shown it, one place of theirs for each.
+
+        Raises:
+            ConfigError: they are shown it as a whole, or not at all.
+        """
+        prompt = self.prompts(example.language).first(self.settings.start)
+        if not prompt.by_part or self.settings.start == "skeleton":
+            raise ConfigError(
+                "search.compose=true puts together what was drawn passage by passage: it needs search.start=direct "
+                "and prompts whose initial.md shows {part} (prompts=compact, brief)"
+            )
+        return _shares(example, prompt)
+
+    def composed(self, example: Example, pieces: Sequence[str]) -> Proposal:
+        """A whole trajectory of these pieces."""
+        return self._checked(example, _whole(pieces))
 
     async def _wholes(
         self, example: Example, prompt: Prompt, count: int, *seed: object
@@ -205,8 +225,12 @@ def _joined(places: Sequence[Sequence[Proposal]], sample: int) -> Proposal:
     """The n-th trajectory from the draws of each place. They are the n-th of the usable ones of its
     place, in turn where there are fewer; a place without any is left out."""
     usable = [[draw.text for draw in draws if draw.rejected is None] for draws in places]
-    texts = [draws[sample % len(draws)] for draws in usable if draws]
-    return Proposal(" ".join(texts)) if texts else places[0][sample]
+    pieces = [draws[sample % len(draws)] if draws else "" for draws in usable]
+    return _whole(pieces) if any(pieces) else places[0][sample]
+
+
+def _whole(pieces: Sequence[str]) -> Proposal:
+    return Proposal(" ".join(filter(None, pieces)), pieces=tuple(pieces))
 
 
 def _merged(first: str, second: str) -> str:

@@ -8,7 +8,7 @@ its own layout. Knows scorers through their protocol; knows nothing of models.
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reer.config import SearchConfig, SynthesizeConfig
 from reer.errors import BackendError, ConfigError, LayoutError, ModelError, Unanswered
@@ -53,9 +53,12 @@ class Measure:
         self.layout = layout
         self.settings = settings.objective
 
-    async def scores(self, example: Example, thinkings: Sequence[str | None]) -> list[Scored | BackendError]:
-        """Each request fails or succeeds on its own."""
-        return await self.answers(self.requests(example, thinkings))
+    async def scores(
+        self, example: Example, thinkings: Sequence[str | None], cuts: tuple[int, ...] = ()
+    ) -> list[Scored | BackendError]:
+        """Each request fails or succeeds on its own. `cuts`: of `types.ScoreRequest`."""
+        requests = self.requests(example, thinkings)
+        return await self.answers([r if isinstance(r, BackendError) else replace(r, cuts=cuts) for r in requests])
 
     def requests(self, example: Example, thinkings: Sequence[str | None]) -> list[ScoreRequest | BackendError]:
         skip = objective.skipped_tokens(example.answer, self.scorer.tokenizer, self.settings)

@@ -13,6 +13,7 @@ from reer.config import SearchConfig
 from reer.errors import BackendError, ExampleError, Unanswered
 from reer.layout import Layout
 from reer.method import policy, segment
+from reer.method.compose import Pool
 from reer.method.propose import Proposal, Proposer
 from reer.method.screen import Measure, Ranked, Screen
 from reer.method.state import Starts, State
@@ -105,13 +106,12 @@ class Search:
         rounds: list[Usage] = []
         wholes: list[Whole | None] = []
         kept = None
+        pool = self._pool(example)
         while not self._drawn_enough(state, rounds, kept):
-            proposals, spent = await self.proposer.first(example, len(rounds))
-            keep = max(self.settings.screen or 1, self.settings.multi_start or 1)
-            candidates, scored, whole = await self._judge(example, proposals, [p.text for p in proposals], keep)
+            candidates, spent, whole = await self._round(example, len(rounds), pool)
             drawn += candidates
             wholes.append(whole)
-            rounds.append(spent + scored)
+            rounds.append(spent)
             kept = policy.best(drawn)
         if kept is None:
             raise _none_usable(drawn)
@@ -126,6 +126,35 @@ class Search:
             whole=next((whole for whole in wholes if whole), None),
             usage=sum(rounds, Usage()),
         )
+
+    async def _round(
+        self, example: Example, attempt: int, pool: Pool | None
+    ) -> tuple[list[Candidate], Usage, Whole | None]:
+        """Drafts drawn at once, and what is put together of all so far."""
+        proposals, spent = await self.proposer.first(example, attempt)
+        texts = [proposal.text for proposal in proposals]
+        keep = max(self.settings.screen or 1, self.settings.multi_start or 1)
+        if pool is not None:
+            pool.add(proposals)
+        candidates, scored, whole = await self._judge(example, proposals, texts, keep, pool=pool)
+        if pool is not None:
+            composed, more = await self._composed(example, pool)
+            candidates, scored = candidates + composed, scored + more
+        return candidates, spent + scored, whole
+
+    def _pool(self, example: Example) -> Pool | None:
+        """Where drafts are put together; None: nobody asked for it, or the answer is a single passage."""
+        passages = self.proposer.passages(example) if self.settings.compose else ()
+        return Pool(passages, self._count) if len(passages) > 1 else None
+
+    async def _composed(self, example: Example, pool: Pool) -> tuple[list[Candidate], Usage]:
+        """The trajectory of the likeliest piece of every place, if no draft is it already."""
+        composed = self.proposer.composed(example, pool.likeliest())
+        if not composed.text or pool.holds(composed.text):
+            return [], Usage()
+        pool.add([composed])
+        candidates, spent, _ = await self._judge(example, [composed], [composed.text], None, pool=pool)
+        return candidates, spent
 
     def _start(self, drawn: Sequence[Candidate], index: int) -> Start:
         found, limits = drawn[index], self.settings.segment
@@ -215,28 +244,34 @@ class Search:
         wholes: Sequence[str],
         keep: int | None,
         audit: bool = False,
+        pool: Pool | None = None,
     ) -> tuple[list[Candidate], Usage, Whole | None]:
         """Candidates with the NLL of y under the whole trajectory each of them makes; equal ones are scored once.
 
-        With a draft only the likeliest `keep` of them are; then also why all were, if so.
+        With a draft only the likeliest `keep` of them are; then also why all were, if so. `pool` gets the scores.
         """
         wanted = list(dict.fromkeys(w for p, w in zip(proposals, wholes, strict=True) if p.rejected is None))
         ranked = Ranked(tuple(wanted))
         if self.screen is not None and keep is not None:
             ranked = await self.screen.rank(example, wanted, keep, audit)
-        results = dict(zip(ranked.sent, await self._score(example, ranked.sent), strict=True))
+        found = await self._score(example, ranked.sent, pool.cuts if pool else ())
+        results = dict(zip(ranked.sent, found, strict=True))
+        if pool is not None:
+            pool.scores |= {whole: r.score for whole, r in results.items() if isinstance(r, Scored)}
         pairs = zip(proposals, wholes, strict=True)
         candidates = [_candidate(proposal, whole, results, ranked) for proposal, whole in pairs]
         scored = (r.usage for r in results.values() if isinstance(r, Scored))
         return candidates, sum(scored, ranked.usage), ranked.whole
 
-    async def _score(self, example: Example, thinkings: Sequence[str | None]) -> list[Scored | BackendError]:
+    async def _score(
+        self, example: Example, thinkings: Sequence[str | None], cuts: tuple[int, ...] = ()
+    ) -> list[Scored | BackendError]:
         """Each request fails or succeeds on its own.
 
         Raises:
             Unanswered: one was, and so was every other: what is decided without it would be decided otherwise.
         """
-        results = await Measure(self.scorer, self.layout, self.settings).scores(example, thinkings)
+        results = await Measure(self.scorer, self.layout, self.settings).scores(example, thinkings, cuts)
         for result in results:
             if isinstance(result, Unanswered) and not result.alone:
                 raise result

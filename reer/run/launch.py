@@ -60,7 +60,7 @@ FREE_KEYS = (
 )  # fmt: skip
 """The same for keys of any group, by their last part."""
 BEFORE = {
-    "benchmark.thoughts": 1, "search.objective.kind": "mean_nll",
+    "benchmark.thoughts": 1, "search.objective.kind": "mean_nll", "search.compose": False,
     "source.min_words": 150, "source.max_words": 900, "tag.by": "none", "sample.mixture": {},
     **dict(flatten({"mix": asdict(MixConfig()), "licence": asdict(LicenceConfig())})),
 }  # fmt: skip

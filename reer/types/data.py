@@ -67,6 +67,8 @@ class Score:
     """Tokens in the span."""
     objective: float | None = None
     """What a search minimises, where that is not `nll`: lower is better, in the unit of its kind."""
+    parts: tuple[float, ...] = ()
+    """NLL of each part of the span that was asked for, in nats, summed over its tokens."""
 
     @property
     def value(self) -> float:

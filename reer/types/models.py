@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 from .data import Message, Score, Usage
@@ -79,6 +80,8 @@ class ScoreRequest:
     """The objective counts no token with more nats than this."""
     kind: ObjectiveKind = "mean_nll"
     """What the objective is made of: the mean NLL of its tokens, or 1 - their mean probability."""
+    cuts: tuple[int, ...] = ()
+    """Where further parts of the span begin, in tokens from its start, if the NLL of each is wanted."""
 
     @property
     def has_objective(self) -> bool:
@@ -100,7 +103,9 @@ def score_of(nlls: Sequence[float], request: ScoreRequest) -> Score:
     if request.kind == "mean_prob":
         counted = [-math.expm1(-nll) for nll in counted]
     objective = math.fsum(counted) / len(counted) if request.has_objective else None
-    return Score(math.fsum(nlls) / len(nlls), len(nlls), objective)
+    bounds = (0, *request.cuts, len(nlls)) if request.cuts else ()
+    parts = tuple(math.fsum(nlls[begin:end]) for begin, end in pairwise(bounds))
+    return Score(math.fsum(nlls) / len(nlls), len(nlls), objective, parts)
 
 
 @dataclass(frozen=True, slots=True)
