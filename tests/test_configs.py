@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,8 @@ def test_the_layout_can_be_chosen_against_the_search_and_without_it():
 def test_best_of_n_draws_as_often_as_the_control_says_and_refines_nothing(searches):
     search = searches["best_of_n"].search
     assert (search.first_samples * search.first_rounds, search.max_steps) == (16, 0)
-    assert {c.search.first_rounds for name, c in searches.items() if name != "best_of_n"} == {1}
+    assert {c.search.first_rounds for name, c in searches.items() if name not in ("best_of_n", "compose")} == {1}
+    assert searches["compose"].search == replace(search, compose=True)
 
 
 def test_a_panel_takes_judges_by_name():

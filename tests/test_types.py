@@ -56,6 +56,14 @@ def test_a_request_has_an_objective_if_it_skips_or_clips():
     assert found == [False, False, True, True, True, True]
 
 
+@pytest.mark.parametrize(
+    ("cuts", "parts"), [((), ()), ((1,), (0.5, 7.5)), ((2, 3), (1.5, 2.5, 4.0)), ((4,), (8.0, 0.0))]
+)
+def test_the_parts_of_a_span_are_sums_of_its_nats(cuts, parts):
+    score = score_of([0.5, 1.0, 2.5, 4.0], ScoreRequest((1,) * 5, 1, 5, cuts=cuts))
+    assert (score.nll, score.parts) == (2.0, parts)
+
+
 @pytest.mark.parametrize(("skip", "clip"), [(0, None), (1, None), (0, 1.5), (1, 1.5)])
 def test_mean_prob_is_one_less_the_mean_probability_of_a_token(skip, clip):
     probabilities = np.array([0.9, 0.05, 0.5, 0.25])

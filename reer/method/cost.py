@@ -74,6 +74,8 @@ class _Work:
         prompts, samples, limit = self.prompts, self.config.search.first_samples, self.config.search.first.max_tokens
         search = self.config.search
         scores = self.screened(samples, max(search.screen or samples, search.multi_start or 1), shared=0)
+        if search.compose:
+            scores += self.scores(1, shared=0)
         if prompts.skeleton and prompts.expand:
             plans = self._request(prompts.skeleton, samples, min(SKELETON, limit))
             return sum([self._request(prompts.expand, 1, min(self.thinking, limit))] * samples, plans + scores)

@@ -1,20 +1,23 @@
-"""What a search tries next, which candidate it takes, and when it has done enough. Pure functions of what happened.
+"""What a search tries next, which candidate it takes, what it makes of its drafts, and when it has done enough.
 
 The paper visits segments from left to right once and takes the candidate with the lowest NLL. The other orders are
 ours; `accept=random` is a control that ignores the score.
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from statistics import fmean
 from typing import get_args
 
 from reer.config import SearchConfig
 from reer.errors import ConfigError
 from reer.method.objective import UNITS
+from reer.method.propose import Proposal
 from reer.method.state import Starts, State
 from reer.text import seed_of
-from reer.types import Attribution, Candidate, Operation, Usage
+from reer.types import Attribution, Candidate, Operation, Score, Usage
 
 Order = Callable[[int, int, Attribution | None], list[int]]
 """(number of segments, seed of the sweep, attribution of the sweep) -> the place of every segment, once."""
@@ -168,3 +171,37 @@ def anyone(candidates: Sequence[Candidate], seed: int) -> int | None:
     """One of the original and the scored candidates, each with the same chance."""
     usable = [n for n, candidate in enumerate(candidates) if candidate.nll is not None]
     return random.Random(seed).choice([None, *usable])
+
+
+class Pool:
+    """The drafts of one pair that were drawn passage by passage, and how likely each makes each passage of the answer.
+
+    What a piece is worth shows most in its own passage, so one forward over a whole draft judges all of its pieces at
+    once, where a rewrite costs a forward for one. That is an estimate, since a passage's likelihood depends on the
+    pieces before it, too: what is put together is scored like any draft, and wins only by its own score.
+    """
+
+    def __init__(self, passages: Sequence[str], count: Callable[[str], int]) -> None:
+        """`passages`: the answer, cut as its drafts were shown it; `count`: tokens of a text."""
+        self.cuts = tuple(count(before) for before in accumulate(passages[:-1]))
+        """Where passages begin, in tokens of the answer; a token that spans two may be counted to either."""
+        self.scores: dict[str, Score] = {}
+        """Of every draft that was scored, by its text."""
+        self._drafts: dict[str, Proposal] = {}
+
+    def add(self, drafts: Sequence[Proposal]) -> None:
+        self._drafts |= {draft.text: draft for draft in drafts if draft.pieces}
+
+    def holds(self, text: str) -> bool:
+        """Whether this text is one of the drafts."""
+        return text in self._drafts
+
+    def likeliest(self) -> tuple[str, ...]:
+        """Of each place the piece whose passage has the lowest NLL, in the mean of the scored drafts that hold it;
+        empty where no draft has one."""
+        places: list[dict[str, list[float]]] = [defaultdict(list) for _ in range(len(self.cuts) + 1)]
+        for text, score in self.scores.items():
+            for place, piece, nats in zip(places, self._drafts[text].pieces, score.parts, strict=True):
+                if piece:
+                    place[piece].append(nats)
+        return tuple(min(nats, key=lambda piece: fmean(nats[piece]), default="") for nats in places)

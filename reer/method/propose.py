@@ -1,4 +1,5 @@
-"""Proposals: a first trajectory for a pair, rewrites of one segment, and edits that need no model.
+"""Proposals: a first trajectory for a pair, rewrites of one segment, and what needs no model: edits, and drafts put
+together.
 
 Every reply is parsed and checked here; what is unusable carries the reason and is never scored. Knows prompts and
 texts; knows nothing of scores.
@@ -16,7 +17,17 @@ from reer.method import segment
 from reer.method.guards import echo, leak
 from reer.method.prompts import Prompt, PromptSet
 from reer.text import is_cjk, seed_of, words
-from reer.types import Example, Failed, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
+from reer.types import (
+    Example,
+    Failed,
+    GenerateRequest,
+    Generator,
+    Message,
+    Operation,
+    Response,
+    Trajectory,
+    Usage,
+)
 
 # A rewrite may grow, but not into a trajectory of its own.
 MAX_GROWTH = 4

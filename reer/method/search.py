@@ -13,7 +13,6 @@ from reer.config import SearchConfig
 from reer.errors import BackendError, ExampleError, Unanswered
 from reer.layout import Layout
 from reer.method import policy, segment
-from reer.method.compose import Pool
 from reer.method.propose import Proposal, Proposer
 from reer.method.screen import Measure, Ranked, Screen
 from reer.method.state import Starts, State
@@ -128,7 +127,7 @@ class Search:
         )
 
     async def _round(
-        self, example: Example, attempt: int, pool: Pool | None
+        self, example: Example, attempt: int, pool: policy.Pool | None
     ) -> tuple[list[Candidate], Usage, Whole | None]:
         """Drafts drawn at once, and what is put together of all so far."""
         proposals, spent = await self.proposer.first(example, attempt)
@@ -142,12 +141,12 @@ class Search:
             candidates, scored = candidates + composed, scored + more
         return candidates, spent + scored, whole
 
-    def _pool(self, example: Example) -> Pool | None:
+    def _pool(self, example: Example) -> policy.Pool | None:
         """Where drafts are put together; None: nobody asked for it, or the answer is a single passage."""
         passages = self.proposer.passages(example) if self.settings.compose else ()
-        return Pool(passages, self._count) if len(passages) > 1 else None
+        return policy.Pool(passages, self._count) if len(passages) > 1 else None
 
-    async def _composed(self, example: Example, pool: Pool) -> tuple[list[Candidate], Usage]:
+    async def _composed(self, example: Example, pool: policy.Pool) -> tuple[list[Candidate], Usage]:
         """The trajectory of the likeliest piece of every place, if no draft is it already."""
         composed = self.proposer.composed(example, pool.likeliest())
         if not composed.text or pool.holds(composed.text):
@@ -244,7 +243,7 @@ class Search:
         wholes: Sequence[str],
         keep: int | None,
         audit: bool = False,
-        pool: Pool | None = None,
+        pool: policy.Pool | None = None,
     ) -> tuple[list[Candidate], Usage, Whole | None]:
         """Candidates with the NLL of y under the whole trajectory each of them makes; equal ones are scored once.
 

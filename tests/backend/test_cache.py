@@ -46,6 +46,15 @@ def test_a_repeat_is_not_scored_again_and_reports_what_it_once_cost(tmp_path):
     assert inner.asked == [A, B]
 
 
+def test_a_score_in_parts_is_not_kept_and_not_taken_for_one_without(tmp_path):
+    parted = request("the rain fell", cuts=(4,))
+    for _ in range(2):
+        inner = Counting()
+        [whole, in_parts] = score(CachedScorer(inner, "m", tmp_path / "cache.db"), A, parted)
+        assert parted in inner.asked
+        assert (len(in_parts.score.parts), whole.score.parts) == (2, ())
+
+
 @pytest.mark.parametrize(
     "other",
     [request("the rain fall"), request("the rain fell", start=4), request("the rain fell", end=9),

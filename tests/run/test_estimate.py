@@ -127,6 +127,7 @@ def test_a_budget_of_tokens_is_about_what_is_spent(budget, overrides):
         (),
         (*BUDGET, "search=attribution"),
         pytest.param(("search=best_of_n", BUDGET[0], "search.first_rounds=60"), marks=pytest.mark.slow),
+        pytest.param((*COMPACT, "search=compose"), marks=pytest.mark.slow),
     ],
     ids=str,
 )
