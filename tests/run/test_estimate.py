@@ -104,6 +104,12 @@ def test_an_instruction_around_the_query_is_scored_each_time():
     assert wrapped.prefilled_tokens == plain.prefilled_tokens
 
 
+def test_what_is_put_together_costs_a_score_a_round():
+    drawn, composed = (used(*COMPACT, f"search={name}") for name in ("best_of_n", "compose"))
+    assert (composed.calls, composed.generated_tokens) == (drawn.calls + 4, drawn.generated_tokens)
+    assert composed.scored_tokens / drawn.scored_tokens == pytest.approx(20 / 16, rel=0.03)  # beside y without thinking
+
+
 def test_our_own_engine_runs_what_the_candidates_share_once_and_a_server_reads_the_prompt_for_each():
     local = cost(EXAMPLE, config("backend@scorer=hf", "+model@scorer.model=smollm2"))
     assert local.scored_tokens + local.reused_tokens == pytest.approx(used().scored_tokens, rel=0.001)
@@ -127,7 +133,6 @@ def test_a_budget_of_tokens_is_about_what_is_spent(budget, overrides):
         (),
         (*BUDGET, "search=attribution"),
         pytest.param(("search=best_of_n", BUDGET[0], "search.first_rounds=60"), marks=pytest.mark.slow),
-        pytest.param((*COMPACT, "search=compose"), marks=pytest.mark.slow),
     ],
     ids=str,
 )
