@@ -107,7 +107,9 @@ def test_an_instruction_around_the_query_is_scored_each_time():
 def test_what_is_put_together_costs_a_score_a_round():
     drawn, composed = (used(*COMPACT, f"search={name}") for name in ("best_of_n", "compose"))
     assert (composed.calls, composed.generated_tokens) == (drawn.calls + 4, drawn.generated_tokens)
-    assert composed.scored_tokens / drawn.scored_tokens == pytest.approx(20 / 16, rel=0.03)  # beside y without thinking
+    assert composed.scored_tokens / drawn.scored_tokens == pytest.approx(
+        20 / 16, rel=0.03
+    )  # beside y without thinking
 
 
 def test_our_own_engine_runs_what_the_candidates_share_once_and_a_server_reads_the_prompt_for_each():
