@@ -37,7 +37,7 @@ TITLES = {
     "unseen": "Pairs on which no prompt was chosen", "seen": "The packaged pairs", "chinese": "Chinese pairs",
 }  # fmt: skip
 COLOURS = {"none": 0, "forward": 1, "backward": 2, "attribution": 3, "random_accept": 4, "official": 5}
-DASHED = {"blind": 0, "multi_start": 2, "draft4": 3, "draft8": 4, "unsuppressed": 1, "refined": 5}
+DASHED = {"blind": 0, "compose": 1, "multi_start": 2, "draft4": 3, "draft8": 4, "unsuppressed": 5, "refined": 5}
 """Colours again, for what is tried beside the classic six."""
 
 Cell = Callable[[Results], str]
