@@ -17,17 +17,7 @@ from reer.method import segment
 from reer.method.guards import echo, leak
 from reer.method.prompts import Prompt, PromptSet
 from reer.text import is_cjk, seed_of, words
-from reer.types import (
-    Example,
-    Failed,
-    GenerateRequest,
-    Generator,
-    Message,
-    Operation,
-    Response,
-    Trajectory,
-    Usage,
-)
+from reer.types import Example, Failed, GenerateRequest, Generator, Message, Operation, Response, Trajectory, Usage
 
 # A rewrite may grow, but not into a trajectory of its own.
 MAX_GROWTH = 4
