@@ -149,8 +149,13 @@ def each(scorer, requests):
 
 
 def same(scored, exact, requests):
-    wanted = [asdict(result.score) for result in score(exact, requests)]
-    assert [asdict(result.score) for result in scored] == [pytest.approx(score, abs=1e-4) for score in wanted]
+    """Number by number, the parts of a span among them."""
+    found, wanted = ([flat(asdict(one.score)) for one in results] for results in (scored, score(exact, requests)))
+    assert found == [pytest.approx(numbers, abs=1e-4) for numbers in wanted]
+
+
+def flat(numbers):
+    return numbers | {"parts": None, **{f"part {n}": nats for n, nats in enumerate(numbers["parts"])}}
 
 
 def sent(body):

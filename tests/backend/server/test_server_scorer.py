@@ -20,7 +20,7 @@ def test_a_server_gives_the_numbers_of_a_plain_forward_of_the_very_ids(server, c
     scorer = ServerScorer(config)
     inner = ScoreRequest(tuple(range(40, 90)), 1, 30)  # begins with no special token, and goes on after its end
     asked = [*requests, inner, replace(inner, start=7), *(replace(r, skip=3, clip=5.9) for r in requests)]
-    asked.append(replace(requests[0], kind="mean_prob"))
+    asked.append(replace(requests[0], kind="mean_prob", cuts=(2, 5)))
     assert exact.tokenizer.hf.bos_token_id not in inner.ids
     server.asked.clear()
     found = score(scorer, asked)
