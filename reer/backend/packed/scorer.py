@@ -143,18 +143,18 @@ class PackedScorer:
         except torch.OutOfMemoryError as error:
             self._body.kept.clear()
             torch.cuda.empty_cache()
-            return found or self._smaller(requests, error)
+            if self._body.budget > SMALLEST_BUDGET:
+                self._body.budget = max(SMALLEST_BUDGET, self._body.budget // 2)
+                log.warning("out of memory: the scorer goes on with %s tokens per forward", self._body.budget)
+            elif not found:
+                return self._one_by_one(requests, error)
         except Exception:
             self._body.kept.clear()  # among them are some whose keys and values were not computed
             raise
         return found
 
-    def _smaller(self, requests: Sequence[Request], error: Exception) -> dict[Request, Any]:
-        """After none of the requests fitted: nothing yet, to be run in smaller forwards, or each by itself."""
-        if self._body.budget > SMALLEST_BUDGET:
-            self._body.budget = max(SMALLEST_BUDGET, self._body.budget // 2)
-            log.warning("out of memory: the scorer goes on with %s tokens per forward", self._body.budget)
-            return {}
+    def _one_by_one(self, requests: Sequence[Request], error: Exception) -> dict[Request, Any]:
+        """After the smallest forward ran out of memory: one that does not fit fails alone."""
         if len(requests) > 1:
             return {request: result for one in requests for request, result in self._run([one]).items()}
         return {requests[0]: Unanswered(f"out of memory: {error}", alone=True)}
