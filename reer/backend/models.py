@@ -76,6 +76,8 @@ def _model(path: str, revision: str | None, dtype: str, device: str) -> "PreTrai
     import torch
     from transformers import AutoModelForCausalLM
 
+    from reer.backend.packed.linear import lay_out
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with explained(path), fitting(path, device):
@@ -86,7 +88,9 @@ def _model(path: str, revision: str | None, dtype: str, device: str) -> "PreTrai
             use_safetensors=True,
             generation_config=own_settings(path, revision),
         )
-        return model.to(device).eval()
+        model = model.to(device).eval()
+        lay_out(model)
+        return model
 
 
 def load_tokenizer(config: ModelConfig) -> ChatTokenizer:
