@@ -11,7 +11,7 @@ Knows token ids, keys and values; knows nothing of scores or texts.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 from reer.backend.packed.attention import NAME, attend_runs, attention, register
@@ -108,10 +108,10 @@ class PackedForward:
         self.reused = []
         for batch in self._batches(self._plan(wanted)):
             states = self._forward(batch)
-            rows = [r for r in batch if r.row is not None]
             yield [
-                Rows(run.owner, run.row or 0, states[run.at : run.at + len(run.ids)], run.path.then(run))
-                for run in rows
+                Rows(run.owner, run.row, states[run.at : run.at + len(run.ids)][run.row - len(run.path) :], run.then())
+                for run in batch
+                if run.row is not None
             ]
             self.kept.trim()
 
@@ -126,22 +126,25 @@ class PackedForward:
             self.reused.append(len(path))
             following = wanted[n + 1].ids if n + 1 < len(wanted) else ()
             keep = min(first, max(common(ids, following), len(path) + AHEAD))
-            bounds = [len(path), max(keep, len(path)), first, len(ids)]
-            yield from (runs := self._runs(n, ids, bounds, path, whole))
+            bounds = [len(path), max(keep, len(path)), len(ids)]
+            yield from (runs := self._runs(n, ids, first, bounds, path, whole))
             before = ids[:keep]
-            path_before = path if not runs else runs[-1].path.then(runs[-1]).cut(keep)
+            path_before = path if not runs else runs[-1].then().cut(keep)
             self.kept.add(before, path_before)
 
-    def _runs(self, owner: int, ids: Ids, bounds: Sequence[int], path: Path, whole: bool) -> list[Run]:
-        """Runs between the bounds (reused | kept | prefix | wanted rows), none longer than the budget."""
+    def _runs(self, owner: int, ids: Ids, first: int, bounds: Sequence[int], path: Path, whole: bool) -> list[Run]:
+        """Runs between the bounds (reused | kept | the rest), none longer than the budget.
+
+        What is wanted begins inside a run: only what is continued has to hold its keys and values.
+        """
         runs: list[Run] = []
-        for part, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for begin, end in pairwise(bounds):
             for at in range(begin, end, self.budget):
                 piece = ids[at : min(end, at + self.budget)]
-                last = at + len(piece) == bounds[-1]
-                row = at if part == 2 else None
-                runs.append(Run(piece, path, continued=whole or not last, row=row, owner=owner))
-                path = path.then(runs[-1])
+                after = at + len(piece)
+                row = max(at, first) if after > first else None
+                runs.append(Run(piece, path, continued=whole or after < bounds[-1], row=row, owner=owner))
+                path = runs[-1].then()
         return runs
 
     def _batches(self, runs: Iterable[Run]) -> Iterator[list[Run]]:

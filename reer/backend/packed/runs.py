@@ -18,13 +18,17 @@ class Run:
     """What stands before them."""
     continued: bool
     row: int | None = None
-    """Position in the sequence of its first token, where its hidden states are wanted."""
+    """Position in the sequence of its first token whose hidden state is wanted; None: of none."""
     owner: int = 0
     """Which of the sequences it belongs to."""
     at: int = 0
     """Where it lies in the forward that computes it."""
     layers: list[tuple["Tensor", "Tensor"]] = field(default_factory=list)
     """Keys and values [heads, tokens, width] by layer."""
+
+    def then(self) -> "Path":
+        """The sequence up to its end."""
+        return Path((*self.path.pieces, (self, len(self.ids))))
 
     def hold(self, key: "Tensor", value: "Tensor", layer: int, layers: int) -> None:
         """Copy a layer's keys and values. One piece of memory holds all layers: many small ones that stay, made
@@ -53,6 +57,3 @@ class Path:
                 pieces.append((run, min(tokens, length)))
             length -= tokens
         return Path(tuple(pieces))
-
-    def then(self, run: Run) -> "Path":
-        return Path((*self.pieces, (run, len(run.ids))))

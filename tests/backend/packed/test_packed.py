@@ -92,7 +92,7 @@ def test_what_candidates_share_is_run_once_and_the_accepted_prefix_is_kept(model
 def test_the_least_recently_used_beginning_goes_first():
     kept = Kept(limit=5)
     for ids in ((1, 2), (3, 4), (5, 6)):
-        kept.add(ids, Path().then(Run(ids, Path(), continued=True)))
+        kept.add(ids, Run(ids, Path(), continued=True).then())
     assert len(kept.longest((1, 2, 9))) == 2  # now the most recently used
     kept.trim()
     assert (len(kept.longest((3, 4))), len(kept.longest((1, 2, 9))), len(kept.longest((5,)))) == (0, 2, 1)
