@@ -209,3 +209,10 @@ def test_a_model_that_attends_otherwise_is_scored_by_plain_forwards(config, monk
         PackedScorer.load(config)
     assert isinstance(build_scorer(config), HFScorer)
     assert "a forward of its own" in caplog.text
+
+
+@pytest.mark.slow
+def test_rounding_to_bfloat16_is_no_other_attention():
+    """Of the least likely tokens it changes the log-probability by half a nat: SmolLM2 was refused for it."""
+    config = HFBackendConfig(model=ModelConfig(path="smollm2", dtype="bfloat16", device="cpu", max_length=400))
+    assert isinstance(PackedScorer.load(config), PackedScorer)
