@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from reer.backend import parameters
 from reer.backend.models import load_model
-from reer.backend.packed.linear import BlockedLinear, lay_out
+from reer.backend.packed.linear import lay_out
 from reer.config import HFBackendConfig, ModelConfig
 
 X86 = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not X86, reason="laid out on x86 alone")
 def test_the_numbers_are_the_plain_models(tiny_model, dtype, tolerance, tokens):
     plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=dtype).eval()
     laid = load_model(ModelConfig(path=str(tiny_model), dtype=str(dtype).removeprefix("torch."), device="cpu"))
-    assert not [module for module in laid.modules() if type(module) is nn.Linear]
+    assert all(module.weight.is_mkldnn for module in laid.modules() if isinstance(module, nn.Linear))
     ids = torch.randint(0, 300, tokens, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert (laid(ids).logits - plain(ids).logits).abs().max() <= tolerance
@@ -35,7 +35,7 @@ def test_a_bias_is_added():
     model = nn.Sequential(nn.Linear(16, 32))
     x, wanted = torch.ones(2, 16), model(torch.ones(2, 16)).detach()
     lay_out(model)
-    assert isinstance(model[0], BlockedLinear)
+    assert model[0].weight.is_mkldnn
     torch.testing.assert_close(model(x), wanted)
 
 
@@ -56,11 +56,11 @@ def test_a_head_that_is_the_embedding_leaves_it_as_it_was(tiny_model, tmp_path):
 def test_other_types_are_left_alone(dtype):
     model = nn.Sequential(nn.Linear(4, 4, dtype=dtype))
     lay_out(model)
-    assert type(model[0]) is nn.Linear
+    assert not model[0].weight.is_mkldnn
 
 
 def test_other_processors_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     model = nn.Sequential(nn.Linear(4, 4))
     lay_out(model)
-    assert type(model[0]) is nn.Linear
+    assert not model[0].weight.is_mkldnn
