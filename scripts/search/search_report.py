@@ -35,6 +35,7 @@ CONTROLS_OF_ONE = ("none", "blind")
 """Presets that are one first trajectory and cannot spend a budget."""
 TITLES = {
     "unseen": "Pairs on which no prompt was chosen", "seen": "The packaged pairs", "chinese": "Chinese pairs",
+    "long": "Answers of 1,500 words",
 }  # fmt: skip
 COLOURS = {"none": 0, "forward": 1, "backward": 2, "attribution": 3, "random_accept": 4, "official": 5}
 DASHED = {"blind": 0, "compose": 1, "multi_start": 2, "draft4": 3, "draft8": 4, "unsuppressed": 5, "refined": 5}
