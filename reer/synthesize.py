@@ -32,7 +32,7 @@ from reer.files.survey import Survey, former_texts, survey, unfinished
 from reer.layout import build_layout
 from reer.method import policy
 from reer.method.prompts import PromptSet, load_set, spoken
-from reer.method.propose import Proposer
+from reer.method.propose import Proposer, check_compose
 from reer.method.screen import Measure, Screen, check
 from reer.method.search import Search
 from reer.run.day import dated
@@ -188,9 +188,16 @@ class Searching:
 
 
 def prompts_of(config: SynthesizeConfig) -> Callable[[str], PromptSet]:
-    """The prompts by language."""
+    """The prompts by language. They raise what `load_set` and `check_compose` do."""
     start, blind = config.search.start, config.search.worth.blind > 0
-    return functools.cache(lambda language: load_set(config.prompts.set, language, start, blind))
+
+    def load(language: str) -> PromptSet:
+        found = load_set(config.prompts.set, language, start, blind)
+        if config.search.compose:
+            check_compose(found, start)
+        return found
+
+    return functools.cache(load)
 
 
 def build_screen(config: SynthesizeConfig) -> Screen | None:

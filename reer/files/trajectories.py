@@ -16,6 +16,7 @@ from typing import Any
 
 from reer.backend import describe
 from reer.config import SynthesizeConfig
+from reer.layout import conversation
 from reer.method.guards import echo, leak
 from reer.method.objective import UNITS
 from reer.method.prompts import load_set
@@ -49,7 +50,7 @@ def to_row(example: Example, state: State, config: SynthesizeConfig, frequencies
         "objective": _objective(state, config),
         "answer_tokens": baseline.answer_tokens,
         "leak": asdict(leak.measure(thinking, example.answer, config.search.leak.ngram)),
-        "echo": asdict(echo_of(thinking, example.language, config)),
+        "echo": asdict(echo_of(thinking, example, config)),
         "worth": worth_of(example, state, frequencies, config.search.worth.decorative)
         | {"usage": tokens_of(state.worth.usage) if state.worth else None},
         "steps": [_step_row(step) for step in state.steps],
@@ -91,10 +92,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def echo_of(thinking: str, language: str, config: SynthesizeConfig) -> echo.Echo:
+def echo_of(thinking: str, example: Example, config: SynthesizeConfig) -> echo.Echo:
     """How much of the prompts' own text stands in a thinking, whichever of them it was drawn with."""
-    prompts = _prompts(config.prompts.set, language, config.search.start)
-    return echo.measure(thinking, prompts.fixed, config.search.echo.ngram)
+    prompts = _prompts(config.prompts.set, example.language, config.search.start)
+    fixed = (*prompts.fixed, *conversation.heading(example.history, example.language))
+    return echo.measure(thinking, fixed, config.search.echo.ngram)
 
 
 def tokens_of(usage: Usage) -> dict[str, int]:

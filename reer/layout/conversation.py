@@ -26,7 +26,12 @@ def shown(query: str, history: Sequence[Message], language: str = "en") -> str:
     roles = _ROLES.get(language, _ROLES["en"])
     said = (*map(spoken, history), Message("user", query))
     turns = [f"[{roles[turn.role]}]\n{turn.content.strip()}" for turn in said]
-    return "\n\n".join([_HEAD.get(language, _HEAD["en"]), *turns])
+    return "\n\n".join([*heading(history, language), *turns])
+
+
+def heading(history: Sequence[Message], language: str = "en") -> tuple[str, ...]:
+    """What of that text nobody said: the line above the turns; none where there are none."""
+    return (_HEAD.get(language, _HEAD["en"]),) if history else ()
 
 
 def spoken(turn: Message) -> Message:

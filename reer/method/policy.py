@@ -71,8 +71,22 @@ def finished(state: State, settings: SearchConfig) -> bool:
         or state.count >= settings.max_steps
         or (settings.patience is not None and state.rejections_in_a_row >= settings.patience)
         or (state.sweep + 1 >= settings.sweeps and not open_visits(state, settings))
-        or is_spent(state.usage, [step.usage for step in state.steps], settings)
+        or is_spent(state.usage, _pieces(state, settings), settings)
     )
+
+
+def attributes_next(state: State, settings: SearchConfig) -> bool:
+    """Whether the next event tells what each segment of the coming sweep adds."""
+    sweep = state.sweep + (not open_visits(state, settings))
+    return settings.order == "attribution" and len(state.attributions) <= sweep
+
+
+def _pieces(state: State, settings: SearchConfig) -> list[Usage]:
+    """What work like the next piece has cost; a first attribution, a score like the baseline's for each segment."""
+    if not attributes_next(state, settings):
+        return [step.usage for step in state.steps]
+    known = [event.usage for event in state.attributions[-1:]]
+    return known or [sum([state.baseline.usage] * len(state.ids), Usage())] if state.baseline else []
 
 
 def _good_enough(state: State, settings: SearchConfig) -> bool:

@@ -6,7 +6,6 @@ texts; knows nothing of scores.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,6 @@ from reer.types import Example, Failed, GenerateRequest, Generator, Message, Ope
 
 # A rewrite may grow, but not into a trajectory of its own.
 MAX_GROWTH = 4
-_SENTENCE = re.compile(r".*[.!?…。！？][\"'”’」』）)\]]*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +66,9 @@ class Proposer:
         Raises:
             ConfigError: they are shown it as a whole, or not at all.
         """
-        prompt = self.prompts(example.language).first(self.settings.start)
-        if not prompt.by_part or self.settings.start == "skeleton":
-            raise ConfigError(
-                "search.compose=true puts together what was drawn passage by passage: it needs search.start=direct "
-                "and prompts whose initial.md shows {part} (prompts=compact, brief)"
-            )
-        return _shares(example, prompt)
+        prompts = self.prompts(example.language)
+        check_compose(prompts, self.settings.start)
+        return _shares(example, prompts.first(self.settings.start))
 
     def composed(self, example: Example, pieces: Sequence[str]) -> Proposal:
         """A whole trajectory of these pieces."""
@@ -88,8 +82,8 @@ class Proposer:
         for place, share in enumerate(shares):
             seeds = [seed_of(self.seed, example.id, *seed, place, n) for n in range(count)]
             opener = _at(prompt.openers, place, len(shares)) if prompt.by_opener else prompt.opener(seeds[0])
-            values = {"query": _task(example), "answer": example.answer, "part": share.strip(), "opener": opener}
-            drawn.append(self._draw(prompt, opener, values, seeds, self.settings.first))
+            values = {"answer": example.answer, "part": share.strip(), "opener": opener}
+            drawn.append(self._draw(example, prompt, opener, values, seeds, self.settings.first))
         pieces = await asyncio.gather(*drawn)
         usage = sum((spent for _, spent in pieces), Usage())
         checked = [[self._checked(example, piece) for piece in proposals] for proposals, _ in pieces]
@@ -105,15 +99,15 @@ class Proposer:
         assert skeleton is not None
         assert expand is not None
         seeds = [seed_of(self.seed, example.id, "skeleton", attempt, n) for n in range(self.settings.first_samples)]
-        values = {"query": _task(example), "answer": example.answer}
-        skeletons, usage = await self._draw(skeleton, "", values, seeds, self.settings.first)
+        values = {"answer": example.answer}
+        skeletons, usage = await self._draw(example, skeleton, "", values, seeds, self.settings.first)
 
         async def expanded(plan: Proposal, seed: int) -> tuple[list[Proposal], Usage]:
             if plan.rejected:
                 return [_of_plan(plan)], Usage()
-            values = {"query": _task(example), "skeleton": plan.text}
-            seeds = [seed_of(seed, "expand")]
-            proposals, spent = await self._draw(expand, expand.opener(seed), values, seeds, self.settings.first)
+            values, seeds = {"skeleton": plan.text}, [seed_of(seed, "expand")]
+            opener = expand.opener(seed)
+            proposals, spent = await self._draw(example, expand, opener, values, seeds, self.settings.first)
             return [self._checked(example, proposal) for proposal in proposals], spent
 
         plans, drawn_again = skeletons[: len(seeds)], skeletons[len(seeds) :]
@@ -130,7 +124,6 @@ class Proposer:
         seeds = [seed_of(self.seed, example.id, "rewrite", step, n) for n in range(self.settings.candidates)]
         opener = _at(prompt.openers, index, count) if prompt.by_part else prompt.opener(seeds[0])
         values = {
-            "query": _task(example),
             "answer": example.answer,
             "before": "".join(trajectory.segments[:index]).strip(),
             "segment": original.strip(),
@@ -138,7 +131,7 @@ class Proposer:
         }
         if prompt.by_part:
             values["part"] = _at(segment.parts(example.answer, count), index, count).strip()
-        texts, usage = await self._draw(prompt, opener, values, seeds, self.settings.rewrite)
+        texts, usage = await self._draw(example, prompt, opener, values, seeds, self.settings.rewrite)
         return [self._as_segment(example, trajectory, index, text) for text in texts], usage
 
     def edit(self, example: Example, trajectory: Trajectory, index: int, operation: Operation) -> Proposal:
@@ -148,13 +141,19 @@ class Proposer:
         return Proposal(text, "identical" if whole == trajectory.text else self._fault(example, whole))
 
     async def _draw(
-        self, prompt: Prompt, opener: str, values: dict[str, str], seeds: Sequence[int], sampling: SamplingConfig
+        self,
+        example: Example,
+        prompt: Prompt,
+        opener: str,
+        values: dict[str, str],
+        seeds: Sequence[int],
+        sampling: SamplingConfig,
     ) -> tuple[list[Proposal], Usage]:
         """A proposal per seed; draws that failed and were made again follow them with their reasons."""
-        tag = prompt.reply_tag
+        tag, task = prompt.reply_tag, conversation.shown(example.query, example.history, example.language)
         stop = (f"</{tag}>",) if tag else ("\n",) if prompt.by_opener else ()
         request = GenerateRequest(
-            messages=(Message("user", prompt.render(**values)),),
+            messages=(Message("user", prompt.render(query=task, **values)),),
             seeds=tuple(seeds),
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
@@ -168,15 +167,16 @@ class Proposer:
         if prompt.by_opener:
             proposals = [_first_sentence(proposal) for proposal in proposals]
         drawn_again = [Proposal("", fault) for draw in draws for fault in _faults_before(draw)]
-        checked = [self._unless_echo(_unless_residue(proposal, prompt), prompt, opener) for proposal in proposals]
+        fixed = (*prompt.fixed, *conversation.heading(example.history, example.language))
+        checked = [self._unless_echo(_unless_residue(proposal, prompt), fixed, opener) for proposal in proposals]
         return checked + drawn_again, usage
 
-    def _unless_echo(self, proposal: Proposal, prompt: Prompt, opener: str) -> Proposal:
+    def _unless_echo(self, proposal: Proposal, fixed: Sequence[str], opener: str) -> Proposal:
         """Refuse a text that repeats its prompt, or talks to whoever asked. The opener was given: it is no echo."""
         own, limits = proposal.text.removeprefix(opener), self.settings.echo
         if proposal.rejected or not limits.enabled:
             return proposal
-        found = echo.talks_to_asker(own) or echo.echoes(echo.measure(own, prompt.fixed, limits.ngram), limits)
+        found = echo.talks_to_asker(own) or echo.echoes(echo.measure(own, fixed, limits.ngram), limits)
         return replace(proposal, rejected="echo") if found else proposal
 
     def _as_segment(self, example: Example, trajectory: Trajectory, index: int, proposal: Proposal) -> Proposal:
@@ -204,9 +204,13 @@ class Proposer:
         return "leak" if leak.leaks(leak.measure(thinking, example.answer, limits.ngram), limits) else None
 
 
-def _task(example: Example) -> str:
-    """What the prompts show as the task: the query, and before it the turns that led to it."""
-    return conversation.shown(example.query, example.history, example.language)
+def check_compose(prompts: PromptSet, start: str) -> None:
+    """Raises: ConfigError: what these prompts draw cannot be put together, passage by passage."""
+    if start == "skeleton" or not prompts.first(start).by_part:
+        raise ConfigError(
+            "search.compose=true puts together what was drawn passage by passage: it needs search.start=direct "
+            "and prompts whose initial.md shows {part} (prompts=compact, brief)"
+        )
 
 
 def _shares(example: Example, prompt: Prompt) -> Sequence[str]:
@@ -274,10 +278,14 @@ def _result(draw: Response | Failed, opener: str, tag: str | None) -> Proposal:
         text = text.strip()
     else:
         own = text.strip().removeprefix(opener.strip()) if draw.whole else text.strip()
-        text = (text if draw.whole else f"{opener}{text}").strip() if own else ""
+        text = (text if draw.whole else f"{opener}{text}").strip() if words(own) else ""
     if tag and draw.finish_reason == "length":
         return Proposal(text, "truncated")
     if tag is None and draw.finish_reason == "length":
-        whole = _SENTENCE.match(text)
-        text = whole.group() if whole else ""
+        text = _whole_sentences(text)
     return Proposal(text, None if text else "empty")
+
+
+def _whole_sentences(text: str) -> str:
+    """Without the last one where it was cut: a sentence has ended where another could begin."""
+    return "".join(segment.sentences(f"{text.rstrip()} X")[:-1]).strip()

@@ -147,9 +147,9 @@ class Search:
         return policy.Pool(passages, self._count) if len(passages) > 1 else None
 
     async def _composed(self, example: Example, pool: policy.Pool) -> tuple[list[Candidate], Usage]:
-        """The trajectory of the likeliest piece of every place, if no draft is it already."""
+        """The trajectory of the likeliest piece of every place, if that has not been scored or refused already."""
         composed = self.proposer.composed(example, pool.likeliest())
-        if not composed.text or pool.holds(composed.text):
+        if not composed.text or composed.text in pool.scores or (composed.rejected and pool.holds(composed.text)):
             return [], Usage()
         pool.add([composed])
         candidates, spent, _ = await self._judge(example, [composed], [composed.text], None, pool=pool)
@@ -162,8 +162,9 @@ class Search:
         return Start(index, segments, found.nll, found.objective)
 
     def _drawn_enough(self, state: State, rounds: Sequence[Usage], kept: int | None) -> bool:
-        if kept is None:
-            return len(rounds) >= max(self.settings.attempts, self.settings.first_rounds)
+        """After `first_rounds`, or where a budget ends them; while none is usable, not before `attempts`."""
+        if kept is None and len(rounds) < self.settings.attempts:
+            return False
         spent = sum(rounds, state.usage)
         return len(rounds) >= self.settings.first_rounds or policy.is_spent(spent, rounds, self.settings)
 
@@ -171,9 +172,10 @@ class Search:
         return len(self.scorer.tokenizer.encode(text))
 
     async def _next(self, example: Example, state: State) -> Attribution | Step:
+        attributes = policy.attributes_next(state, self.settings)
         if not policy.open_visits(state, self.settings):
             state.begin_sweep()
-        if self.settings.order == "attribution" and len(state.attributions) <= state.sweep:
+        if attributes:
             return await self._attribute(example, state)
         index, operation = policy.next_visit(state, self.settings, self.proposer.seed, example.id)
         return await self._step(example, state, index, operation)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from searching import EXAMPLE, LAYOUT, SETTINGS, Table
@@ -93,6 +94,17 @@ def test_the_best_pieces_of_all_drafts_are_scored_once_more_and_win_by_their_own
 def test_what_is_a_draft_already_is_not_scored_again():
     again = first(search(first_rounds=3))  # the same draws each time, and the same pieces are the best of them
     assert [candidate.text for candidate in again.candidates].count("I open one. I end two.") == 1
+
+
+def test_what_is_a_draft_already_that_a_screen_held_back_is_scored():
+    searching = search()
+    held = searching._pool(PAIR)
+    drafts = [drafted(*pieces) for pieces in product(("I open one.", "I open four."), ("I end three.", "I end two."))]
+    held.add(drafts)
+    held.scores |= {drafts[0].text: Score(0.0, 9, parts=(1.0, 3.0)), drafts[3].text: Score(0.0, 9, parts=(4.0, 2.0))}
+    [candidate], spent = asyncio.run(searching._composed(PAIR, held))
+    assert (candidate.text, spent.calls) == (drafts[1].text, 1) == ("I open one. I end two.", 1)
+    assert asyncio.run(searching._composed(PAIR, held)) == ([], Usage())
 
 
 def test_what_copies_the_answer_once_it_is_put_together_is_refused():

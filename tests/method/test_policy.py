@@ -212,6 +212,14 @@ def test_attribution_is_what_scoring_without_the_segment_gives():
     assert attribution.usage.calls == len(first.segments)
 
 
+def test_a_budget_that_ends_before_an_attribution_is_over_ends_the_search_before_it():
+    free = run(searching(order="attribution", max_steps=4, sweeps=2))
+    spent = sum((event.usage for event in free[:2]), Usage()).forward_tokens
+    cost = free[2].usage.forward_tokens
+    assert len(run(searching(order="attribution", max_tokens=spent + cost // 9))) == 2
+    assert len(run(searching(order="attribution", max_tokens=spent + cost))) > 2
+
+
 def test_a_token_budget_and_a_least_gain_end_and_limit_the_search():
     free = State.of(run(searching()))
     spent = State.of(run(searching(max_tokens=1)))

@@ -58,6 +58,10 @@ def test_a_rewrite_shows_what_stands_around_the_segment():
         ("<refine>Second part.", "stop", "refine", "identical"),
         ("word " * 200, "stop", None, "too_long"),
         ("no sentence ends", "length", None, "empty"),
+        ("It rose to 3.5 shillings while the", "length", None, "empty"),
+        ("how the arrival of Mr. Bingley stirs the", "length", None, "empty"),
+        ("how it begins with the arrival of Mr.", "length", None, "empty"),
+        (" … .", "stop", None, "empty"),
     ],
 )
 def test_unusable_replies_have_a_reason(text, finish, tag, rejected):
@@ -68,6 +72,20 @@ def test_a_plain_reply_continues_its_opener_and_ends_with_its_last_whole_sentenc
     proposal, request = rewrite(" go on. And then it st", "length", opener=("I will",))
     assert request.prefill == "I will"
     assert proposal.text == "I will go on.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("“Go on!” said he. “I wi", "“Go on!” said he."),
+        ("It cost 3.5 shillings. And th", "It cost 3.5 shillings."),
+        ("It is cold…", "It is cold…"),
+        ("雪落下来了。“走吧！”他说", "雪落下来了。“走吧！”"),
+        ("雪落下来了……", "雪落下来了……"),
+    ],
+)
+def test_of_a_reply_that_was_cut_the_whole_sentences_are_kept(text, kept):
+    assert rewrite(text, "length")[0].text.strip() == kept
 
 
 def test_a_first_trajectory_is_what_stands_in_the_think_block():
@@ -215,7 +233,7 @@ def test_an_unusable_plan_is_a_refused_proposal_and_is_never_expanded():
 
 
 def test_the_thinking_of_a_plan_is_checked_like_any_other():
-    for thinking, rejected in [("...", None), ("with <answer> inside", "tags")]:
+    for thinking, rejected in [("rain", None), ("with <answer> inside", "tags")]:
         [proposal], _ = planning(Planner([("<skeleton>1. Rain.", "stop")], thinking))
         assert proposal.rejected == rejected
 
@@ -279,6 +297,10 @@ def test_every_prompt_shows_the_conversation_and_a_lone_query_as_it_is(history):
     first = generator.request.messages[0].content.removesuffix("|ANSWER text")
     asyncio.run(asking.rewrite(example, TRAJECTORY, 1, 1))
     assert generator.request.messages[0].content.startswith(f"{first}|ANSWER text|First part")
+    head, _, _ = first.partition("\n\n")
+    echoing = proposer(Scripted(f"I plan. {head}", "stop"))
+    [proposal], _ = asyncio.run(echoing.rewrite(example, TRAJECTORY, 1, 1))
+    assert proposal.rejected == ("echo" if history else None)  # the heading is ours, the turns are theirs
     if history:
         assert first.endswith("[System]\nRhyme.\n\n[User]\nOf cats.\n\n[User]\nSadder.")
     else:

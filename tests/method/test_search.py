@@ -249,6 +249,8 @@ def test_a_later_draw_rescues_an_example_and_more_rounds_than_attempts_are_all_d
     more = SearchConfig(**(vars(SETTINGS) | {"first_rounds": 5}))
     with pytest.raises(ExampleError, match="no usable first trajectory in 10 draws"):
         run(searching(Script(["</think>", ""], {}), more))
+    with pytest.raises(ExampleError, match="no usable first trajectory in 6 draws"):  # three attempts, then the budget
+        run(searching(Script(["</think>", ""], {}), replace(more, max_tokens=1)))
 
 
 def test_without_a_usable_first_trajectory_the_example_is_refused_with_the_reasons():

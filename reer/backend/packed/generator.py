@@ -21,7 +21,7 @@ from reer.backend.packed.forward import PackedForward, Wanted
 from reer.backend.packed.rows import NAME, Row, RowCache, Step, attend_rows
 from reer.backend.tokens.chat import ChatTokenizer
 from reer.config import HFBackendConfig
-from reer.errors import BackendError
+from reer.errors import BackendError, Unanswered
 from reer.types import FinishReason, GenerateRequest, Response, Usage
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class ContinuousGenerator:
         self._waiting: deque[list[Row]] = deque()
         self._rows: list[Row] = []
         self._joining: list[Row] = []
+        self._ended: list[Row] = []
         self._cache = RowCache()
         self._task: asyncio.Task[None] | None = None
         self._check()
@@ -105,13 +106,22 @@ class ContinuousGenerator:
         await asyncio.sleep(0)  # let the other coroutines that are ready submit theirs first
         while self._waiting or self._rows:
             try:
-                ended = await loop.run_in_executor(WORKER, self._advance)
+                await loop.run_in_executor(WORKER, self._advance)
             except Exception as error:  # handed to everyone who waits
+                self._answer()
                 self._give_up(error)
                 continue
-            for row in ended:
-                if not row.future.done():
-                    row.future.set_result(self._response(row))
+            self._answer()
+
+    def _answer(self) -> None:
+        """To those whose samples have ended, whatever became of the slice afterwards."""
+        for row in self._ended:
+            if row.future.done():
+                continue
+            if row.error is None:
+                row.future.set_result(self._response(row))
+            else:
+                row.future.set_exception(row.error)
 
     def _give_up(self, error: Exception) -> None:
         rows = [*self._running(), *(row for group in self._waiting for row in group)]
@@ -129,36 +139,38 @@ class ContinuousGenerator:
         self._rows, self._joining, self._cache = [], [], RowCache()
         self._body.kept.clear()
 
-    def _advance(self) -> list[Row]:
-        """A slice of steps. Returns the rows that ended."""
+    def _advance(self) -> None:
+        """A slice of steps; the rows that end in it are in `_ended` afterwards."""
         import torch
 
-        ended: list[Row] = []
+        self._ended = []
         try:
-            self._admit(ended)
+            self._admit()
             for _ in range(SLICE):
                 if self._rows:
-                    self._step(ended)
-        except torch.OutOfMemoryError:
-            if len(self._running()) == 1:
-                raise
-            self._fewer(ended)
-        return ended
+                    self._step()
+        except torch.OutOfMemoryError as error:
+            self._fewer(error)
 
-    def _fewer(self, ended: Sequence[Row]) -> None:
-        """Begin again with half as many rows. Draws depend on seeds alone, so the same samples come out."""
+    def _fewer(self, error: Exception) -> None:
+        """Begin again with half as many rows; one that does not fit alone has failed. Draws depend on seeds alone, so
+        the same samples come out."""
         import torch
 
-        rows = [row for row in self._running() if row not in ended]
+        rows = [row for row in self._running() if row not in self._ended]
+        self._restart()
+        torch.cuda.empty_cache()
+        if len(rows) == 1:
+            rows[0].error = Unanswered(f"out of memory: {error}", alone=True)
+            self._ended.append(rows[0])
+            return
         for row in rows:
             row.tokens.clear()
         self._waiting.extendleft([row] for row in reversed(rows))
         self.batch_size = max(1, min(self.batch_size, len(rows)) // 2)
-        self._restart()
-        torch.cuda.empty_cache()
         log.warning("out of memory: the generator goes on with %s samples at once", self.batch_size)
 
-    def _admit(self, ended: list[Row]) -> None:
+    def _admit(self) -> None:
         """Run the prompts of as many waiting samples as there is room for, and draw their first tokens."""
         started = time.perf_counter()
         groups = sorted(self._fitting(), key=lambda group: group[0].prompt)
@@ -174,7 +186,7 @@ class ContinuousGenerator:
                 self._draw(group, rows.states[-1:].expand(len(group), -1))
         self._spend(self._joining, started)
         self._joining = []
-        self._retire(ended)
+        self._retire()
 
     def _fitting(self) -> Iterator[list[Row]]:
         """Take from the waiting samples, in their order, as many as there is room for; one request always fits."""
@@ -186,12 +198,12 @@ class ContinuousGenerator:
                 return
             yield self._waiting.popleft()
 
-    def _step(self, ended: list[Row]) -> None:
+    def _step(self) -> None:
         """One more token for every row."""
         started, rows = time.perf_counter(), list(self._rows)
         self._draw(rows, self._forward([row.tokens[-1] for row in rows]))
         self._spend(rows, started)
-        self._retire(ended)
+        self._retire()
 
     def _forward(self, tokens: Sequence[int]) -> "Tensor":
         """Hidden states [rows, width] after one more token in each row of the cache."""
@@ -238,10 +250,10 @@ class ContinuousGenerator:
         for row in rows:
             row.usage += Usage(seconds=(time.perf_counter() - started) / len(rows))
 
-    def _retire(self, ended: list[Row]) -> None:
+    def _retire(self) -> None:
         for place in reversed(range(len(self._rows))):
             if self._has_ended(self._rows[place]):
-                ended.append(self._rows[place])
+                self._ended.append(self._rows[place])
                 self._cache.remove(place)
                 self._rows[place] = self._rows[-1]
                 self._rows.pop()

@@ -29,6 +29,8 @@ class Row:
     future: "asyncio.Future[Response]"
     tokens: list[int] = field(default_factory=list)
     usage: Usage = Usage()
+    error: Exception | None = None
+    """Why there is no sample."""
 
     @property
     def reach(self) -> int:

@@ -167,6 +167,8 @@ class PackedScorer:
         seconds: defaultdict[int, float] = defaultdict(float)
         started = time.perf_counter()
         for rows in self._body.hidden([Wanted(a.ids, a.first) for a in asked]):
+            if not rows:
+                continue  # what stands before an answer: its time goes to the next forward with rows
             for row in rows:
                 begin = row.first - asked[row.owner].first
                 tokens = asked[row.owner].tokens[begin : begin + len(row.states)]

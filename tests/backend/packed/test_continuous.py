@@ -14,7 +14,7 @@ from reer.backend.packed import generator as continuous
 from reer.backend.packed.generator import ContinuousGenerator
 from reer.backend.packed.rows import attend_rows
 from reer.config import HFBackendConfig, ModelConfig
-from reer.errors import BackendError
+from reer.errors import Unanswered
 from reer.types import GenerateRequest, Message
 
 
@@ -125,7 +125,45 @@ def test_out_of_memory_begins_again_with_fewer_and_draws_the_same(config, monkey
     assert "goes on with" in caplog.text
     monkeypatch.setattr(generator, "_forward", lambda tokens: small([0] * 9))
     failed = drawn(generator, requests[1:3])
-    assert all(isinstance(result, torch.OutOfMemoryError | BackendError) for result in failed)
+    assert all(isinstance(result, Unanswered) and result.alone for result in failed)
+
+
+def test_a_sample_that_does_not_fit_alone_fails_and_who_waits_behind_it_is_served(config, monkeypatch):
+    requests = [replace(asked(n), seeds=(n,)) for n in range(1, 6)]
+    one_by_one = replace(config, batch_size=1)
+    expected, generator = drawn(ContinuousGenerator.load(one_by_one), requests), ContinuousGenerator.load(one_by_one)
+    whole = generator._forward
+
+    def small(tokens):
+        if any(row.request is requests[1] for row in generator._rows):
+            raise torch.OutOfMemoryError("no room")
+        return whole(tokens)
+
+    monkeypatch.setattr(generator, "_forward", small)
+    found = drawn(generator, requests)
+    assert isinstance(found.pop(1), Unanswered)
+    assert texts(found) == texts(expected[:1] + expected[2:])
+
+
+def test_a_fault_later_in_the_slice_does_not_take_what_has_ended(config, monkeypatch):
+    generator = ContinuousGenerator.load(config)
+    short, long = (GenerateRequest(messages=(Message("user", "rain"),), seeds=(1,), max_tokens=n) for n in (2, 60))
+    [expected] = asyncio.run(ContinuousGenerator.load(config).generate([short]))
+    whole = generator._forward
+
+    def breaks(tokens):
+        if len(tokens) == 1:  # the short one has ended
+            raise RuntimeError("broken")
+        return whole(tokens)
+
+    async def together():
+        asked = (generator.generate([request]) for request in (long, short))
+        return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 60)
+
+    monkeypatch.setattr(generator, "_forward", breaks)
+    error, [found] = asyncio.run(together())
+    assert isinstance(error, RuntimeError)
+    assert texts([found]) == texts([expected])
 
 
 @pytest.mark.parametrize("failing", range(1, 8))
@@ -152,7 +190,7 @@ def test_a_prompt_that_cannot_be_run_is_told(config, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(generator._body, "_forward", broken)
-    with pytest.raises(type(error)):
+    with pytest.raises(Unanswered if isinstance(error, torch.OutOfMemoryError) else RuntimeError):
         asyncio.run(asyncio.wait_for(generator.generate([replace(asked(1), seeds=(1,))]), 60))
 
 

@@ -159,6 +159,21 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(config, monkeypatch, 
         asyncio.run(scorer.score(requests(scorer, ["m n o p q r"])))
 
 
+def test_the_seconds_of_every_forward_are_somebodys(config, monkeypatch):
+    scorer, ticks = PackedScorer.load(replace(config, token_budget=40)), [0]
+    whole = scorer._body._forward
+
+    def one_second(batch):
+        ticks[0] += 1
+        return whole(batch)
+
+    monkeypatch.setattr(scorer._body, "_forward", one_second)
+    monkeypatch.setattr(packed_scorer.time, "perf_counter", lambda: float(ticks[0]))
+    long = [ScoreRequest((n, *(5,) * 199), 180, 200) for n in (7, 8)]  # most forwards hold no row of an answer
+    assert sum(s.usage.seconds for s in asyncio.run(scorer.score(long))) == pytest.approx(ticks[0])
+    assert ticks[0] > 4
+
+
 def test_what_does_not_fit_fails_alone(config, monkeypatch):
     scorer = PackedScorer.load(replace(config, token_budget=packed_scorer.SMALLEST_BUDGET))
     long, short = ScoreRequest((5,) * 380, 300, 380), ScoreRequest((6,) * 30, 20, 30)
