@@ -150,6 +150,7 @@ COST: dict[str, Cell] = {
     "scored": mean_of(lambda r: r.row["usage"]["scored_tokens"], ",.0f"),
     "model seconds": mean_of(lambda r: r.path[-1, 1], ".1f"),
 }
+DRAFT: dict[str, Cell] = {"the draft's, as counted": mean_of(lambda r: _of_draft(r.row), ",.0f")}
 ANCHORS = {
     "no thinking": "none", "thinking that has not seen the answer": "blind",
     "the answer's content words, unordered": "words", "the answer itself": "itself",
@@ -202,7 +203,8 @@ def _set(presets: Mapping[str, Results]) -> Iterator[str]:
     yield "Anchors, the same for all presets: what stands in the place of the thinking, and what it gains."
     yield _anchors(presets)
     yield "What a pair costs, on average:"
-    yield _table(presets, COST)
+    drafted = any(_of_draft(r.row) for results in presets.values() for r in results.values())
+    yield _table(presets, COST | DRAFT if drafted else COST)
     if "forward" in presets and presets.keys() - {"forward", *CONTROLS_OF_ONE}:
         tokens = {n: fmean(forward_tokens(r.row["usage"]) for r in rs.values()) for n, rs in presets.items()}
         yield budget(tokens)
@@ -233,6 +235,11 @@ def _table(presets: Mapping[str, Results], columns: Mapping[str, Cell]) -> str:
     lines = [f"| preset | {' | '.join(columns)} |", "|---" + "|--:" * len(columns) + "|"]
     lines += [f"| {name} | {' | '.join(cell(r) for cell in columns.values())} |" for name, r in presets.items()]
     return "\n".join(lines)
+
+
+def _of_draft(row: Row) -> int:
+    """Tokens that a draft ran, in tokens of the scorer."""
+    return int(row["usage"].get("draft_counted", 0))
 
 
 def _present(values: Iterable[Any]) -> list[Any]:
