@@ -1,4 +1,4 @@
-"""Section "Search" of docs/results.md: the tables and the plot of what scripts/search/compare found."""
+"""The tables and the plot of what scripts/search/compare found (docs/results/)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
