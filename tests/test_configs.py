@@ -113,6 +113,15 @@ def test_the_layout_can_be_chosen_against_the_search_and_without_it():
     assert layout("search=official", "layout.instruction=mine.md").instruction == "mine.md"
 
 
+@pytest.mark.parametrize("prompts", ["prompts=compact", "prompts=brief", "experiment=compare", "scale=tiny"])
+@pytest.mark.parametrize("search", ["forward", "official"])
+def test_prompts_for_one_paragraph_bring_segments_of_a_sentence_whatever_the_search(prompts, search):
+    found = load(compose("synthesize", overrides=[prompts, f"search={search}"]), SynthesizeConfig).search
+    assert (found.segment.min_tokens, found.segment.max_tokens, found.first.max_tokens) == (8, 40, 48)
+    plain = load(compose("synthesize", overrides=["prompts=plain", f"search={search}"]), SynthesizeConfig).search
+    assert plain.segment.min_tokens > 8
+
+
 def test_best_of_n_draws_as_often_as_the_control_says_and_refines_nothing(searches):
     search = searches["best_of_n"].search
     assert (search.first_samples * search.first_rounds, search.max_steps) == (16, 0)

@@ -137,8 +137,8 @@ class SearchConfig:
     """So many of the best first drafts are refined in turns, on one budget; the worse half is dropped again and again
     until the best is alone (successive halving)."""
     attempts: int = 3
-    """Rounds of `first_samples` draws (and at least `first_rounds`) before an example without a valid first
-    trajectory is quarantined."""
+    """Rounds of `first_samples` draws (and `first_rounds`, unless a budget ends them) before an example without a
+    valid first trajectory is quarantined."""
     first: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=2048))
     rewrite: SamplingConfig = field(default_factory=SamplingConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)

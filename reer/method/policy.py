@@ -201,6 +201,8 @@ class Pool:
         """Where passages begin, in tokens of the answer; a token that spans two may be counted to either."""
         self.scores: dict[str, Score] = {}
         """Of every draft that was scored, by its text."""
+        self.asked: set[str] = set()
+        """Texts that the scorer was given, whether or not it had a number for them."""
         self._drafts: dict[str, Proposal] = {}
 
     def add(self, drafts: Sequence[Proposal]) -> None:

@@ -165,7 +165,7 @@ class Proposer:
         usage = sum((draw.usage for draw in draws), Usage())
         proposals = [_result(draw, opener, tag) for draw in draws]
         if prompt.by_opener:
-            proposals = [_first_sentence(proposal) for proposal in proposals]
+            proposals = [_unless_empty(_first_sentence(proposal), opener) for proposal in proposals]
         drawn_again = [Proposal("", fault) for draw in draws for fault in _faults_before(draw)]
         fixed = (*prompt.fixed, *conversation.heading(example.history, example.language))
         checked = [self._unless_echo(_unless_residue(proposal, prompt), fixed, opener) for proposal in proposals]
@@ -276,14 +276,21 @@ def _result(draw: Response | Failed, opener: str, tag: str | None) -> Proposal:
         if not opened:
             return Proposal(draw.text.strip(), "no_tag")
         text = text.strip()
+        opener = ""
     else:
-        own = text.strip().removeprefix(opener.strip()) if draw.whole else text.strip()
-        text = (text if draw.whole else f"{opener}{text}").strip() if words(own) else ""
+        text = (text if draw.whole else f"{opener}{text}").strip()
     if tag and draw.finish_reason == "length":
         return Proposal(text, "truncated")
     if tag is None and draw.finish_reason == "length":
         text = _whole_sentences(text)
-    return Proposal(text, None if text else "empty")
+    return _unless_empty(Proposal(text), opener)
+
+
+def _unless_empty(proposal: Proposal, opener: str) -> Proposal:
+    """Refuse what says nothing behind the opener that was given."""
+    if proposal.rejected is None and not words(proposal.text.removeprefix(opener.strip())):
+        return Proposal("", "empty")
+    return proposal
 
 
 def _whole_sentences(text: str) -> str:

@@ -147,9 +147,9 @@ class Search:
         return policy.Pool(passages, self._count) if len(passages) > 1 else None
 
     async def _composed(self, example: Example, pool: policy.Pool) -> tuple[list[Candidate], Usage]:
-        """The trajectory of the likeliest piece of every place, if that has not been scored or refused already."""
+        """The trajectory of the likeliest piece of every place, unless the scorer saw it or a guard refused it."""
         composed = self.proposer.composed(example, pool.likeliest())
-        if not composed.text or composed.text in pool.scores or (composed.rejected and pool.holds(composed.text)):
+        if not composed.text or composed.text in pool.asked or (composed.rejected and pool.holds(composed.text)):
             return [], Usage()
         pool.add([composed])
         candidates, spent, _ = await self._judge(example, [composed], [composed.text], None, pool=pool)
@@ -258,6 +258,7 @@ class Search:
         found = await self._score(example, ranked.sent, pool.cuts if pool else ())
         results = dict(zip(ranked.sent, found, strict=True))
         if pool is not None:
+            pool.asked |= {*ranked.sent}
             pool.scores |= {whole: r.score for whole, r in results.items() if isinstance(r, Scored)}
         pairs = zip(proposals, wholes, strict=True)
         candidates = [_candidate(proposal, whole, results, ranked) for proposal, whole in pairs]

@@ -101,6 +101,7 @@ def test_what_is_a_draft_already_that_a_screen_held_back_is_scored():
     held = searching._pool(PAIR)
     drafts = [drafted(*pieces) for pieces in product(("I open one.", "I open four."), ("I end three.", "I end two."))]
     held.add(drafts)
+    held.asked |= {drafts[0].text, drafts[3].text}
     held.scores |= {drafts[0].text: Score(0.0, 9, parts=(1.0, 3.0)), drafts[3].text: Score(0.0, 9, parts=(4.0, 2.0))}
     [candidate], spent = asyncio.run(searching._composed(PAIR, held))
     assert (candidate.text, spent.calls) == (drafts[1].text, 1) == ("I open one. I end two.", 1)

@@ -62,6 +62,7 @@ def test_a_rewrite_shows_what_stands_around_the_segment():
         ("how the arrival of Mr. Bingley stirs the", "length", None, "empty"),
         ("how it begins with the arrival of Mr.", "length", None, "empty"),
         (" … .", "stop", None, "empty"),
+        ("<refine> … .", "stop", "refine", "empty"),
     ],
 )
 def test_unusable_replies_have_a_reason(text, finish, tag, rejected):
@@ -80,6 +81,7 @@ def test_a_plain_reply_continues_its_opener_and_ends_with_its_last_whole_sentenc
         ("“Go on!” said he. “I wi", "“Go on!” said he."),
         ("It cost 3.5 shillings. And th", "It cost 3.5 shillings."),
         ("It is cold…", "It is cold…"),
+        ("It is late. He said “Go!” and th", "It is late."),
         ("雪落下来了。“走吧！”他说", "雪落下来了。“走吧！”"),
         ("雪落下来了……", "雪落下来了……"),
     ],

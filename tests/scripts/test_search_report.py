@@ -263,8 +263,15 @@ def test_page_and_plot(folder):
     assert "| forward | 5 | 25.0% | 0% | 6 of 9 | 3 of 3 |" in text
     assert "| thinking that has not seen the answer | 2.750 | +0.250 [+0.250, +0.250] |" in text
     assert "| forward | 18 | 5 | 6 | 7 | 7.5 |" in text
+    assert "as counted" not in text
     assert "old" not in text
     assert "nan" not in text
+    rows = results.read_rows(folder / "unseen" / "forward" / "trajectories.jsonl")
+    drafted = "".join(json.dumps(row | {"usage": row["usage"] | {"draft_counted": 4}}) + "\n" for row in rows)
+    (folder / "unseen" / "forward" / "trajectories.jsonl").write_text(drafted, encoding="utf-8")
+    report.update(folder, sets, presets, page, "search", folder / "search.svg")
+    text = page.read_text(encoding="utf-8")
+    assert "| forward | 22 | 5 | 6 | 7 | 7.5 | 4 |" in text
     drawing = (folder / "search.svg").read_text(encoding="utf-8")
     assert drawing.startswith("<svg")
     assert "official" in drawing

@@ -58,7 +58,7 @@ class ContinuousGenerator:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.batch_size = batch_size
+        self.batch_size = self._most = batch_size
         self.row_tokens = row_tokens
         register(NAME, attend_rows)
         self._body = PackedForward(model, token_budget, kept_tokens)
@@ -153,14 +153,15 @@ class ContinuousGenerator:
             self._fewer(error)
 
     def _fewer(self, error: Exception) -> None:
-        """Begin again with half as many rows; one that does not fit alone has failed. Draws depend on seeds alone, so
-        the same samples come out."""
+        """Begin again with half as many rows; one that does not fit by itself has failed. Draws depend on seeds alone,
+        so the same samples come out."""
         import torch
 
         rows = [row for row in self._running() if row not in self._ended]
         self._restart()
         torch.cuda.empty_cache()
-        if len(rows) == 1:
+        if len(rows) == 1 and self.batch_size == 1:
+            self.batch_size = self._most  # what was too large is gone
             rows[0].error = Unanswered(f"out of memory: {error}", alone=True)
             self._ended.append(rows[0])
             return

@@ -130,8 +130,7 @@ def test_out_of_memory_begins_again_with_fewer_and_draws_the_same(config, monkey
 
 def test_a_sample_that_does_not_fit_alone_fails_and_who_waits_behind_it_is_served(config, monkeypatch):
     requests = [replace(asked(n), seeds=(n,)) for n in range(1, 6)]
-    one_by_one = replace(config, batch_size=1)
-    expected, generator = drawn(ContinuousGenerator.load(one_by_one), requests), ContinuousGenerator.load(one_by_one)
+    expected, generator = drawn(ContinuousGenerator.load(config), requests), ContinuousGenerator.load(config)
     whole = generator._forward
 
     def small(tokens):
@@ -143,6 +142,7 @@ def test_a_sample_that_does_not_fit_alone_fails_and_who_waits_behind_it_is_serve
     found = drawn(generator, requests)
     assert isinstance(found.pop(1), Unanswered)
     assert texts(found) == texts(expected[:1] + expected[2:])
+    assert generator.batch_size == config.batch_size  # who comes later is drawn by as many at once as before
 
 
 def test_a_fault_later_in_the_slice_does_not_take_what_has_ended(config, monkeypatch):
