@@ -77,8 +77,9 @@ def finished(state: State, settings: SearchConfig) -> bool:
 
 def attributes_next(state: State, settings: SearchConfig) -> bool:
     """Whether the next event tells what each segment of the coming sweep adds."""
-    sweep = state.sweep + (not open_visits(state, settings))
-    return settings.order == "attribution" and len(state.attributions) <= sweep
+    if settings.order != "attribution":
+        return False
+    return len(state.attributions) <= state.sweep + (not open_visits(state, settings))
 
 
 def _pieces(state: State, settings: SearchConfig) -> list[Usage]:

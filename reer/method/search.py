@@ -172,10 +172,9 @@ class Search:
         return len(self.scorer.tokenizer.encode(text))
 
     async def _next(self, example: Example, state: State) -> Attribution | Step:
-        attributes = policy.attributes_next(state, self.settings)
         if not policy.open_visits(state, self.settings):
             state.begin_sweep()
-        if attributes:
+        if policy.attributes_next(state, self.settings):
             return await self._attribute(example, state)
         index, operation = policy.next_visit(state, self.settings, self.proposer.seed, example.id)
         return await self._step(example, state, index, operation)

@@ -108,9 +108,7 @@ class ContinuousGenerator:
             try:
                 await loop.run_in_executor(WORKER, self._advance)
             except Exception as error:  # handed to everyone who waits
-                self._answer()
                 self._give_up(error)
-                continue
             self._answer()
 
     def _answer(self) -> None:
